@@ -1,0 +1,3 @@
+//! Dense linear algebra and Krylov solvers.
+
+pub mod gemm;
