@@ -3,14 +3,22 @@
 
 pub mod error;
 pub mod fft;
+#[cfg(feature = "io")]
+pub mod io;
 pub mod linalg;
+pub mod metrics;
 pub mod observe;
 pub mod op;
+pub mod optics;
 pub mod par;
+pub mod ptycho;
 pub mod real;
+#[cfg(feature = "io")]
+pub mod render;
 pub mod rng;
 pub mod shape;
 pub mod source;
+pub mod stem;
 pub mod tensor;
 pub mod units;
 

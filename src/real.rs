@@ -190,10 +190,10 @@ macro_rules! impl_real {
             fn is_finite(self) -> bool {
                 $t::is_finite(self)
             }
-                    fn gemm(call: crate::linalg::gemm::GemmCall<'_, Self>) {
+            fn gemm(call: crate::linalg::gemm::GemmCall<'_, Self>) {
                 call.$t()
             }
-                    fn gemm_complex(call: crate::linalg::gemm::GemmCall<'_, Complex<Self>>) {
+            fn gemm_complex(call: crate::linalg::gemm::GemmCall<'_, Complex<Self>>) {
                 call.$t()
             }
         }

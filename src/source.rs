@@ -76,7 +76,11 @@ pub fn check_request(shape: [usize; 4], first: usize, out_len: usize) -> Result<
     let (frames, frame) = (shape[0] * shape[1], shape[2] * shape[3]);
     let n = out_len.checked_div(frame).unwrap_or(0);
     if n * frame != out_len || first.checked_add(n).is_none_or(|end| end > frames) {
-        return Err(Error::shape("read_frames [first + n, frame]", &[frames, frame], &[first.saturating_add(n), out_len]));
+        return Err(Error::shape(
+            "read_frames [first + n, frame]",
+            &[frames, frame],
+            &[first.saturating_add(n), out_len],
+        ));
     }
     Ok(n)
 }

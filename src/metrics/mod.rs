@@ -1,0 +1,1 @@
+//! Image and volume metrics: Fourier ring and shell correlation, similarity, phase comparison.

@@ -1,0 +1,1 @@
+//! Electron optics: constants, aberrations, apertures, envelopes, contrast transfer, probes.

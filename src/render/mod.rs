@@ -1,0 +1,1 @@
+//! Pictures: colour maps, panels, plots, PNG.

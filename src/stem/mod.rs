@@ -1,0 +1,1 @@
+//! The 4D-STEM data set and what is computed from it directly.

@@ -1,0 +1,9 @@
+//! Numbers computed by other programs; read from the data folder, skipped where it is absent.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod metrics;
+mod optics;
+mod ptycho;
+mod stem;

@@ -1,0 +1,8 @@
+//! Experimental files; read from the data folder, skipped where it is absent.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod io;
+mod ptycho;
+mod stem;

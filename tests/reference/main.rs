@@ -1,0 +1,7 @@
+//! Closed forms and published values, each with its source.
+
+mod fft;
+mod linalg;
+mod metrics;
+mod optics;
+mod stem;
