@@ -17,6 +17,7 @@ pub mod real;
 pub mod render;
 pub mod rng;
 pub mod shape;
+pub mod simd;
 pub mod source;
 pub mod stem;
 pub mod tensor;

@@ -24,6 +24,7 @@ pub trait Real:
     + std::ops::SubAssign
     + std::ops::MulAssign
     + std::ops::DivAssign
+    + std::ops::RemAssign
     + std::iter::Sum
 {
     /// 0.

@@ -4,7 +4,7 @@
 //! - [`dot_test`]: ⟨A x, y⟩ = ⟨x, Aᴴ y⟩ on random vectors, for the crate's operators and for users' own.
 
 mod dot_test;
-mod linear_op;
+pub(crate) mod linear_op;
 
 pub use dot_test::{DotTest, dot_test};
 pub use linear_op::{LinearOp, Write, write};

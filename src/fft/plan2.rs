@@ -1,0 +1,202 @@
+//! The two-dimensional transform: rows · transpose · rows (· transpose).
+
+use num_complex::Complex;
+
+use crate::error::{Error, check_len};
+use crate::fft::transpose::{BAND, transpose_band};
+use crate::fft::{Direction, Fft1};
+use crate::par::Par;
+use crate::real::Real;
+
+/// A plan for frames of (ny, nx) points: X(ky, kx) = Σ x(y, x) e^{−2πi (ky y/ny + kx x/nx)}, and back with 1/(ny nx).
+///
+/// A band of rows is transformed and then written, transposed, into the other buffer, while it is still in the first-level
+/// cache; so both passes run along contiguous rows. The `_transposed` methods leave out the second transposition: their spectrum is
+/// (nx, ny), which is as good wherever it is multiplied by something that can be stored transposed as well.
+///
+/// ```
+/// use exitwave::fft::Fft2;
+/// use num_complex::Complex;
+/// let plan = Fft2::<f32>::new([64, 48])?;
+/// let mut scratch = vec![Complex::default(); plan.scratch_len()];
+/// let mut x = vec![Complex::new(1.0, 0.0); plan.len()];
+/// plan.forward(&mut x, &mut scratch);
+/// assert_eq!(x[0].re, 64.0 * 48.0);
+/// # Ok::<(), exitwave::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Fft2<T: Real> {
+    along_x: Fft1<T>,
+    along_y: Fft1<T>,
+}
+
+impl<T: Real> Fft2<T> {
+    /// Plans both directions for frames of `[ny, nx]`.
+    ///
+    /// # Errors
+    /// [`Error::Param`] for an empty frame.
+    pub fn new([ny, nx]: [usize; 2]) -> Result<Self, Error> {
+        Ok(Fft2 { along_x: Fft1::new(nx)?, along_y: Fft1::new(ny)? })
+    }
+
+    /// `[ny, nx]`.
+    pub fn dims(&self) -> [usize; 2] {
+        [self.along_y.len(), self.along_x.len()]
+    }
+
+    /// Elements in a frame.
+    pub fn len(&self) -> usize {
+        self.along_y.len() * self.along_x.len()
+    }
+
+    /// A frame has at least one point.
+    pub fn is_empty(&self) -> bool {
+        false
+    }
+
+    /// Elements of scratch that any method needs: a frame, and what the row transforms need.
+    pub fn scratch_len(&self) -> usize {
+        self.len() + self.along_x.scratch_len().max(self.along_y.scratch_len())
+    }
+
+    /// Transforms one frame in place, unnormalised.
+    ///
+    /// # Panics
+    /// - if `x.len() != self.len()`,
+    /// - if `scratch.len() < self.scratch_len()`.
+    pub fn forward(&self, x: &mut [Complex<T>], scratch: &mut [Complex<T>]) {
+        self.transform(x, Direction::Forward, T::ONE, scratch);
+    }
+
+    /// Transforms one frame back, with 1/(ny nx).
+    ///
+    /// # Panics
+    /// As [`Fft2::forward`].
+    pub fn inverse(&self, x: &mut [Complex<T>], scratch: &mut [Complex<T>]) {
+        self.transform(x, Direction::Inverse, self.inverse_scale(), scratch);
+    }
+
+    /// Transforms one frame in place, times `scale`, which costs nothing extra.
+    ///
+    /// # Panics
+    /// As [`Fft2::forward`].
+    pub fn transform(&self, x: &mut [Complex<T>], direction: Direction, scale: T, scratch: &mut [Complex<T>]) {
+        let (other, scratch) = self.split("Fft2", x, scratch);
+        pass(&self.along_x, x, other, direction, T::ONE, scratch);
+        pass(&self.along_y, other, x, direction, scale, scratch);
+    }
+
+    /// Transforms one frame in place, unnormalised; the spectrum is left as (nx, ny).
+    ///
+    /// # Panics
+    /// As [`Fft2::forward`].
+    pub fn forward_transposed(&self, x: &mut [Complex<T>], scratch: &mut [Complex<T>]) {
+        let (other, scratch) = self.split("Fft2", x, scratch);
+        // The last rows must end up in `x`, so the first pass goes to `other` and is copied back by the transposition.
+        other.copy_from_slice(x);
+        pass(&self.along_x, other, x, Direction::Forward, T::ONE, scratch);
+        self.along_y.rows(x, Direction::Forward, scratch);
+    }
+
+    /// Transforms a transposed spectrum (nx, ny) back to a frame (ny, nx), with 1/(ny nx).
+    ///
+    /// # Panics
+    /// As [`Fft2::forward`].
+    pub fn inverse_transposed(&self, x: &mut [Complex<T>], scratch: &mut [Complex<T>]) {
+        let (other, scratch) = self.split("Fft2", x, scratch);
+        other.copy_from_slice(x);
+        pass(&self.along_y, other, x, Direction::Inverse, self.inverse_scale(), scratch);
+        self.along_x.rows(x, Direction::Inverse, scratch);
+    }
+
+    /// Transforms `from` (overwritten with rubbish) into the transposed spectrum `to`, (nx, ny), unnormalised. The cheapest form:
+    /// two passes of rows and one transposition.
+    ///
+    /// # Panics
+    /// - if `from.len() != self.len()` or `to.len() != self.len()`,
+    /// - if `scratch.len() < self.row_scratch_len()`.
+    pub fn forward_into_transposed(&self, from: &mut [Complex<T>], to: &mut [Complex<T>], scratch: &mut [Complex<T>]) {
+        check_len("Fft2", "from", self.len(), from.len());
+        check_len("Fft2", "to", self.len(), to.len());
+        pass(&self.along_x, from, to, Direction::Forward, T::ONE, scratch);
+        self.along_y.rows(to, Direction::Forward, scratch);
+    }
+
+    /// Transforms the transposed spectrum `from` (overwritten with rubbish) back into the frame `to`, times `scale`: the adjoint of
+    /// [`Fft2::forward_into_transposed`] for scale 1, its inverse for 1/(ny nx).
+    ///
+    /// # Panics
+    /// As [`Fft2::forward_into_transposed`].
+    pub fn inverse_from_transposed(
+        &self,
+        from: &mut [Complex<T>],
+        to: &mut [Complex<T>],
+        scale: T,
+        scratch: &mut [Complex<T>],
+    ) {
+        check_len("Fft2", "from", self.len(), from.len());
+        check_len("Fft2", "to", self.len(), to.len());
+        pass(&self.along_y, from, to, Direction::Inverse, scale, scratch);
+        self.along_x.rows(to, Direction::Inverse, scratch);
+    }
+
+    /// Elements of scratch that the `_into_transposed` and `_from_transposed` methods need.
+    pub fn row_scratch_len(&self) -> usize {
+        self.along_x.scratch_len().max(self.along_y.scratch_len())
+    }
+
+    /// Transforms any number of consecutive frames, threaded over the frames; the inverse with 1/(ny nx). Allocates one scratch a thread.
+    ///
+    /// # Panics
+    /// If `frames.len()` is not a multiple of `self.len()`.
+    pub fn batch(&self, frames: &mut [Complex<T>], direction: Direction, par: &Par) {
+        if !frames.len().is_multiple_of(self.len()) {
+            crate::error::length_mismatch(
+                "Fft2::batch",
+                "frames",
+                frames.len().next_multiple_of(self.len()),
+                frames.len(),
+            );
+        }
+        let scale = match direction {
+            Direction::Forward => T::ONE,
+            Direction::Inverse => self.inverse_scale(),
+        };
+        let mut scratch = vec![vec![Complex::default(); self.scratch_len()]; par.count()];
+        par.chunks_with(frames, self.len(), &mut scratch, |_, frame, s| self.transform(frame, direction, scale, s));
+    }
+
+    fn inverse_scale(&self) -> T {
+        T::of(1.0 / self.len() as f64)
+    }
+
+    /// Checks the lengths and cuts the scratch into a frame and the rows' scratch.
+    fn split<'s>(
+        &self,
+        op: &str,
+        x: &[Complex<T>],
+        scratch: &'s mut [Complex<T>],
+    ) -> (&'s mut [Complex<T>], &'s mut [Complex<T>]) {
+        check_len(op, "x", self.len(), x.len());
+        if scratch.len() < self.scratch_len() {
+            crate::error::length_mismatch(op, "scratch", self.scratch_len(), scratch.len());
+        }
+        scratch.split_at_mut(self.len())
+    }
+}
+
+/// Transforms the rows of `x` (overwritten) and writes them, times `scale`, as the columns of `y`.
+fn pass<T: Real>(
+    plan: &Fft1<T>,
+    x: &mut [Complex<T>],
+    y: &mut [Complex<T>],
+    direction: Direction,
+    scale: T,
+    scratch: &mut [Complex<T>],
+) {
+    let n = plan.len();
+    for (b, band) in x.chunks_mut(BAND * n).enumerate() {
+        plan.rows(band, direction, scratch);
+        transpose_band(band, y, n, b * BAND, scale);
+    }
+}

@@ -1,0 +1,44 @@
+//! Vector kernels for the processor at hand: one dispatch by run-time detection, beside portable twins that do the same.
+//!
+//! Each function returns `false` when it has no kernel for the processor or the type, and the caller runs its portable loop.
+
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use num_complex::Complex;
+
+use crate::real::Real;
+
+/// The best instruction set of this processor that the crate has kernels for: `"avx2"` or `"portable"`.
+pub fn level() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx2") {
+        return "avx2";
+    }
+    "portable"
+}
+
+/// `y[j, at + i] = scale · x[i, j]` for x (8, columns) and y (columns, rows): `f32`, 8 rows, a multiple of 4 columns.
+pub(crate) fn transpose_band<T: Real>(
+    x: &[Complex<T>],
+    y: &mut [Complex<T>],
+    columns: usize,
+    at: usize,
+    scale: T,
+) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if T::NAME == "f32" && x.len() == 8 * columns && columns.is_multiple_of(4) && level() == "avx2" {
+        let rows = y.len() / columns;
+        assert!(at + 8 <= rows, "transpose_band: rows {at}..{} of {rows}", at + 8);
+        // A complex f32 is moved as one 64-bit word.
+        let (x, y): (&[f32], &mut [f32]) = (bytemuck::cast_slice(x), bytemuck::cast_slice_mut(y));
+        // SAFETY: AVX2 was detected, which is all the kernel needs; it checks its slices itself.
+        #[allow(unsafe_code)]
+        unsafe {
+            x86::transpose_band8(x, y, columns, rows, at, scale.f64() as f32)
+        };
+        return true;
+    }
+    let _ = (x, y, columns, at, scale);
+    false
+}

@@ -1,0 +1,51 @@
+//! AVX2 kernels. Loads and stores take checked slices; everything else is safe code.
+
+use std::arch::x86_64::*;
+
+/// Four complex numbers (eight `f32`) of a slice.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn load(x: &[f32], at: usize) -> __m256 {
+    let part: &[f32] = &x[at..at + 8];
+    // SAFETY: `part` is eight readable floats; the load needs no alignment.
+    #[allow(unsafe_code)]
+    unsafe {
+        _mm256_loadu_ps(part.as_ptr())
+    }
+}
+
+/// Stores eight `f32` into a slice.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn store(y: &mut [f32], at: usize, v: __m256) {
+    let part: &mut [f32] = &mut y[at..at + 8];
+    // SAFETY: `part` is eight writable floats; the store needs no alignment.
+    #[allow(unsafe_code)]
+    unsafe {
+        _mm256_storeu_ps(part.as_mut_ptr(), v)
+    }
+}
+
+/// `y[j, at + i] = scale · x[i, j]` for complex x (8, columns), y (columns, rows), in 4 × 4 blocks of 64-bit words.
+///
+/// The caller has checked that `columns` is a multiple of 4 and at + 8 ≤ rows.
+#[target_feature(enable = "avx2")]
+pub(super) fn transpose_band8(x: &[f32], y: &mut [f32], columns: usize, rows: usize, at: usize, scale: f32) {
+    let scale = _mm256_set1_ps(scale);
+    for j in (0..columns).step_by(4) {
+        for half in [0, 4] {
+            // Four rows of four complex numbers.
+            let row = |i: usize| _mm256_castps_pd(_mm256_mul_ps(load(x, 2 * ((half + i) * columns + j)), scale));
+            let (a, b, c, d) = (row(0), row(1), row(2), row(3));
+            // Pairs of rows interleaved, then their 128-bit halves exchanged.
+            let (ab_even, ab_odd) = (_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b));
+            let (cd_even, cd_odd) = (_mm256_unpacklo_pd(c, d), _mm256_unpackhi_pd(c, d));
+            let mut put =
+                |column: usize, v: __m256d| store(y, 2 * ((j + column) * rows + at + half), _mm256_castpd_ps(v));
+            put(0, _mm256_permute2f128_pd::<0x20>(ab_even, cd_even));
+            put(1, _mm256_permute2f128_pd::<0x20>(ab_odd, cd_odd));
+            put(2, _mm256_permute2f128_pd::<0x31>(ab_even, cd_even));
+            put(3, _mm256_permute2f128_pd::<0x31>(ab_odd, cd_odd));
+        }
+    }
+}
