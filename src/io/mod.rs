@@ -1,1 +1,19 @@
-//! Files: readers and writers.
+//! Files: readers and writers (feature `io`).
+//!
+//! Readers give an [`Array`] of whatever element type the file holds. Every size that a header states is compared with the
+//! file's length before memory is allocated; an error names the file, the byte and the reason. Writers write under a temporary
+//! name in the same folder and rename at the end, so that a failure never leaves half a file.
+//!
+//! | module | format | |
+//! |---|---|---|
+//! | [`npy`] | NumPy arrays | read, write, frame by frame |
+//! | [`png`] | pictures of 8 bits a channel | write |
+
+pub mod npy;
+pub mod png;
+
+mod array;
+mod file;
+mod npy_frames;
+
+pub use array::{Array, ArrayRef, NpyElement};

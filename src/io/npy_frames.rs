@@ -1,0 +1,220 @@
+//! A 4D data set in an npy file, read frame by frame.
+
+use std::io::Read;
+use std::path::Path;
+
+use crate::error::Error;
+use crate::io::file::FileAt;
+use crate::io::npy::{Header, half_to_f32, read_header, swap_bytes};
+use crate::shape::try_zeroed;
+use crate::source::{DType, FrameSource, check_request};
+
+/// Bytes that are read at once: a compromise between system calls and cache.
+const BLOCK: usize = 1 << 18;
+
+/// A data set in an npy file that is read when frames are asked for, by positioned reads. Nothing is mapped: a file that is cut
+/// short while it is open gives an error.
+///
+/// Several threads may read at once; each call has a buffer of 256 KiB of its own.
+#[derive(Debug)]
+pub struct NpyFrames {
+    file: FileAt,
+    offset: u64,
+    shape: [usize; 4],
+    stored: Stored,
+    swapped: bool,
+}
+
+/// How an element is stored; [`DType`] has no name for half precision.
+#[derive(Clone, Copy, Debug)]
+enum Stored {
+    Plain(DType),
+    Half,
+}
+
+impl NpyFrames {
+    /// Opens a file of 4 axes `[scan_y, scan_x, det_y, det_x]`, or of 3 `[frame, det_y, det_x]`.
+    ///
+    /// # Errors
+    /// - as [`crate::io::npy::read`],
+    /// - [`Error::Unsupported`] for complex elements, Fortran order and other numbers of axes: read those whole.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let file = FileAt::open(path.as_ref())?;
+        let path = path.as_ref();
+        let header = read_header(&mut Cursor { file: &file, at: 0 }, file.len(), path)?;
+        let Header { dims, offset, fortran, swapped, descr } = header;
+        let shape = match *dims.as_slice() {
+            _ if fortran => return Err(Error::Unsupported { what: "frames of an npy file in Fortran order".into() }),
+            [n, y, x] => [1, n, y, x],
+            [sy, sx, y, x] => [sy, sx, y, x],
+            _ => return Err(Error::shape("NpyFrames::open [scan_y, scan_x, det_y, det_x]", &[0; 4], &dims)),
+        };
+        let stored = match descr.as_str() {
+            "u1" | "b1" => Stored::Plain(DType::U8),
+            "i1" => Stored::Plain(DType::I8),
+            "u2" => Stored::Plain(DType::U16),
+            "i2" => Stored::Plain(DType::I16),
+            "u4" => Stored::Plain(DType::U32),
+            "i4" => Stored::Plain(DType::I32),
+            "u8" => Stored::Plain(DType::U64),
+            "i8" => Stored::Plain(DType::I64),
+            "f2" => Stored::Half,
+            "f4" => Stored::Plain(DType::F32),
+            "f8" => Stored::Plain(DType::F64),
+            other => return Err(Error::Unsupported { what: format!("frames of npy elements '{other}'") }),
+        };
+        let source = NpyFrames { offset: offset as u64, file, shape, stored, swapped };
+        let needed = (shape.iter().product::<usize>() as u64) * source.element_size() as u64;
+        let there = source.file.len().saturating_sub(source.offset);
+        if needed > there {
+            let reason = format!("shape {dims:?} of '{descr}' needs {needed} bytes, {there} follow the header");
+            return Err(Error::format("npy", path, source.offset, reason));
+        }
+        Ok(source)
+    }
+
+    fn element_size(&self) -> usize {
+        match self.stored {
+            Stored::Plain(d) => d.size(),
+            Stored::Half => 2,
+        }
+    }
+}
+
+/// The start of the file as a stream, for the header.
+struct Cursor<'a> {
+    file: &'a FileAt,
+    at: u64,
+}
+
+impl Read for Cursor<'_> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let n = out.len().min(usize::try_from(self.file.len() - self.at).unwrap_or(usize::MAX));
+        self.file.read_exact_at(self.at, &mut out[..n]).map_err(std::io::Error::other)?;
+        self.at += n as u64;
+        Ok(n)
+    }
+}
+
+impl FrameSource for NpyFrames {
+    fn shape(&self) -> [usize; 4] {
+        self.shape
+    }
+
+    /// The stored type; half precision is reported as `F32`, as which it is read.
+    fn dtype(&self) -> DType {
+        match self.stored {
+            Stored::Plain(d) => d,
+            Stored::Half => DType::F32,
+        }
+    }
+
+    fn read_frames(&self, first: usize, out: &mut [f32]) -> Result<(), Error> {
+        check_request(self.shape, first, out.len())?;
+        let size = self.element_size();
+        let mut buffer = try_zeroed::<u8>((out.len() * size).min(BLOCK))?;
+        let mut at = self.offset + (first * self.frame_len() * size) as u64;
+        for part in out.chunks_mut(BLOCK / size) {
+            let bytes = &mut buffer[..part.len() * size];
+            self.file.read_exact_at(at, bytes)?;
+            at += bytes.len() as u64;
+            if self.swapped {
+                swap_bytes(bytes, size);
+            }
+            widen(self.stored, bytes, part);
+        }
+        Ok(())
+    }
+}
+
+/// Elements in native byte order to `f32`.
+fn widen(stored: Stored, bytes: &[u8], out: &mut [f32]) {
+    macro_rules! from {
+        ($t:ty) => {{
+            let words = bytes.as_chunks::<{ size_of::<$t>() }>().0;
+            for (o, &w) in out.iter_mut().zip(words) {
+                *o = <$t>::from_ne_bytes(w) as f32;
+            }
+        }};
+    }
+    match stored {
+        Stored::Half => {
+            for (o, &w) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                *o = half_to_f32(u16::from_ne_bytes(w));
+            }
+        }
+        Stored::Plain(DType::U8) => from!(u8),
+        Stored::Plain(DType::I8) => from!(i8),
+        Stored::Plain(DType::U16) => from!(u16),
+        Stored::Plain(DType::I16) => from!(i16),
+        Stored::Plain(DType::U32) => from!(u32),
+        Stored::Plain(DType::I32) => from!(i32),
+        Stored::Plain(DType::U64) => from!(u64),
+        Stored::Plain(DType::I64) => from!(i64),
+        Stored::Plain(DType::F32) => from!(f32),
+        Stored::Plain(DType::F64) => from!(f64),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::npy;
+    use crate::tensor::Tensor;
+
+    #[test]
+    fn frames_of_a_file_are_those_of_the_tensor() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("scan.npy");
+        // A frame of 300 × 301 f64 needs more than one block.
+        let t = Tensor::from_fn(&[2, 2, 300, 301], |i| (i[0] * 7 + i[1] * 5 + i[2] * 3 + i[3]) as f64);
+        npy::write(&path, &t).unwrap();
+        let source = NpyFrames::open(&path).unwrap();
+        assert_eq!((source.shape(), source.dtype()), ([2, 2, 300, 301], DType::F64));
+        let (mut a, mut b) = (vec![0.0; 2 * 300 * 301], vec![0.0; 2 * 300 * 301]);
+        for first in 0..3 {
+            source.read_frames(first, &mut a).unwrap();
+            t.read_frames(first, &mut b).unwrap();
+            assert_eq!(a, b);
+        }
+        assert!(matches!(source.read_frames(3, &mut a), Err(Error::Shape { .. })));
+    }
+
+    #[test]
+    fn every_stored_type_is_widened() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.npy");
+        for (descr, bytes) in [
+            ("|u1", vec![1, 2]),
+            ("|b1", vec![1, 0]),
+            ("|i1", vec![1, 255]),
+            (">u2", vec![0, 1, 1, 0]),
+            ("<i2", vec![1, 0, 0, 0x80]),
+            (">f2", vec![0x3c, 0, 0xc0, 0]),
+            (">f4", [1.5f32.to_be_bytes(), (-2.5f32).to_be_bytes()].concat()),
+            ("<u8", [1u64.to_le_bytes(), 77u64.to_le_bytes()].concat()),
+        ] {
+            let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': (2, 1, 1)}}");
+            let mut file = b"\x93NUMPY\x01\x00".to_vec();
+            file.extend((text.len() as u16).to_le_bytes());
+            file.extend(text.as_bytes());
+            file.extend(bytes);
+            std::fs::write(&path, &file).unwrap();
+            let mut out = [0.0; 2];
+            NpyFrames::open(&path).unwrap().read_frames(0, &mut out).unwrap();
+            assert_eq!(npy::read(&path).unwrap().into_real::<f32>().unwrap().as_slice(), &out, "{descr}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_shrinks_while_it_is_open_is_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.npy");
+        npy::write(&path, &Tensor::<u16>::zeros(&[4, 8, 8])).unwrap();
+        let source = NpyFrames::open(&path).unwrap();
+        let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        file.set_len(200).unwrap();
+        assert!(matches!(source.read_frames(2, &mut [0.0; 64]), Err(Error::Io { .. })));
+        assert!(matches!(NpyFrames::open(&path), Err(Error::Format { .. })));
+    }
+}
