@@ -6,6 +6,8 @@ use std::ops::{Index, IndexMut};
 use crate::error::Error;
 use crate::units::{Angle, Length};
 
+const LARGEST: Length = Length::m(1e3);
+
 /// Names the aberration C_nm of order n (of the ray deviation) and azimuthal symmetry m.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(usize)]
@@ -311,15 +313,15 @@ impl Aberrations {
         out
     }
 
-    /// Whether every coefficient is finite.
+    /// Whether every coefficient is below 1 km (no lens is that bad; the phase cannot overflow) and every angle finite.
     ///
     /// # Errors
     /// [`Error::Param`], naming the coefficient.
     pub fn check(&self) -> Result<(), Error> {
         for which in Aberration::ALL {
             let Polar { c, phi } = self[which];
-            if !(c.is_finite() && (which.m() == 0 || phi.is_finite())) {
-                return Err(Error::param("aberrations", format!("{which} = {c}, {phi}"), "finite coefficients"));
+            if !(c.abs() <= LARGEST && (which.m() == 0 || phi.is_finite())) {
+                return Err(Error::param("aberrations", format!("{which} = {c}, {phi}"), "coefficients below 1 km, finite angles"));
             }
         }
         Ok(())

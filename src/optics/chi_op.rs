@@ -1,6 +1,7 @@
 //! χ on a grid as a linear operator on the Cartesian coefficients, with its adjoint.
 
-use crate::error::{Error, check_len};
+use crate::error::Error;
+use crate::op::linear_op::check_apply;
 use crate::op::{LinearOp, Write, write};
 use crate::optics::{Aberration, Grid, chi_basis};
 use crate::par::Par;
@@ -62,10 +63,9 @@ impl<T: Real> LinearOp<T> for ChiOp {
         self.k[0].len() * WORDS
     }
 
-    fn apply(&self, x: &[T], y: &mut [T], w: Write, _scratch: &mut [T]) {
+    fn apply(&self, x: &[T], y: &mut [T], w: Write, scratch: &mut [T]) {
         // x is (14, 2), y is (ny, nx)
-        check_len("ChiOp::apply", "x", WORDS, x.len());
-        check_len("ChiOp::apply", "y", self.range.words(), y.len());
+        check_apply::<T>(self, x.len(), y.len(), scratch.len());
         let nx = self.k[1].len();
         self.par.chunks(y, nx, |iy, row| {
             for (ix, y) in row.iter_mut().enumerate() {
@@ -78,8 +78,7 @@ impl<T: Real> LinearOp<T> for ChiOp {
 
     fn apply_adjoint(&self, y: &[T], x: &mut [T], w: Write, scratch: &mut [T]) {
         // y is (ny, nx), x is (14, 2), scratch is (ny, 14, 2)
-        check_len("ChiOp::apply_adjoint", "y", self.range.words(), y.len());
-        check_len("ChiOp::apply_adjoint", "x", WORDS, x.len());
+        check_apply::<T>(self, x.len(), y.len(), scratch.len());
         let (ny, nx) = (self.k[0].len(), self.k[1].len());
         let partial = &mut scratch[..ny * WORDS];
 

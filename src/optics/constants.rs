@@ -142,8 +142,8 @@ pub fn interaction_parameter(energy: Energy) -> f64 {
 
 /// The wavelength in Å of a beam energy and constants that a plan was given.
 pub(crate) fn checked_wavelength(energy: Energy, constants: &Constants) -> Result<f64, Error> {
-    if !(energy.is_finite() && energy > Energy::ZERO) {
-        return Err(Error::param("energy", energy, "a positive beam energy"));
+    if !(energy >= Energy::ev(1.0) && energy <= Energy::ev(1e9)) {
+        return Err(Error::param("energy", energy, "a beam energy between 1 eV and 1 GeV"));
     }
     let lambda = constants.wavelength(energy).to_angstrom();
     if !(lambda.is_finite() && lambda > 0.0) {
