@@ -110,7 +110,8 @@ impl Aberration {
     /// [`Error::Unsupported`] when there is none to fifth order.
     pub fn from_orders(n: usize, m: usize) -> Result<Self, Error> {
         let at = Self::ORDERS.iter().position(|&o| o == (n, m));
-        at.map(|i| Self::ALL[i]).ok_or_else(|| Error::Unsupported { what: format!("aberration of order {n}, symmetry {m}") })
+        at.map(|i| Self::ALL[i])
+            .ok_or_else(|| Error::Unsupported { what: format!("aberration of order {n}, symmetry {m}") })
     }
 
     /// The aberration called `"C10"`, `"C12"`, …
@@ -321,7 +322,11 @@ impl Aberrations {
         for which in Aberration::ALL {
             let Polar { c, phi } = self[which];
             if !(c.abs() <= LARGEST && (which.m() == 0 || phi.is_finite())) {
-                return Err(Error::param("aberrations", format!("{which} = {c}, {phi}"), "coefficients below 1 km, finite angles"));
+                return Err(Error::param(
+                    "aberrations",
+                    format!("{which} = {c}, {phi}"),
+                    "coefficients below 1 km, finite angles",
+                ));
             }
         }
         Ok(())
@@ -355,7 +360,9 @@ impl CartesianAberrations {
 
     /// The inverse of [`CartesianAberrations::to_angstrom`].
     pub fn from_angstrom(c: &[[f64; 2]; Aberration::COUNT]) -> Self {
-        CartesianAberrations { coefficients: c.map(|[a, b]| Cartesian { a: Length::angstrom(a), b: Length::angstrom(b) }) }
+        CartesianAberrations {
+            coefficients: c.map(|[a, b]| Cartesian { a: Length::angstrom(a), b: Length::angstrom(b) }),
+        }
     }
 }
 

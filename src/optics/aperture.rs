@@ -48,15 +48,15 @@ impl Aperture {
     /// # Errors
     /// [`Error::Param`] for a semi-angle that is not in (0, π/2), or a width that is not in (0, 2α₀].
     pub fn check(&self) -> Result<(), Error> {
-        if let Some(a) = self.semi_angle() {
-            if !(a > Angle::ZERO && a.to_rad() < 0.5 * PI) {
-                return Err(Error::param("semi_angle", a, "an angle between 0 and 90°"));
-            }
+        if let Some(a) = self.semi_angle()
+            && !(a > Angle::ZERO && a.to_rad() < 0.5 * PI)
+        {
+            return Err(Error::param("semi_angle", a, "an angle between 0 and 90°"));
         }
-        if let Aperture::Cosine { semi_angle, width } = *self {
-            if !(width > Angle::ZERO && width <= semi_angle * 2.0) {
-                return Err(Error::param("width", width, "a positive angle, at most twice the semi-angle"));
-            }
+        if let Aperture::Cosine { semi_angle, width } = *self
+            && !(width > Angle::ZERO && width <= semi_angle * 2.0)
+        {
+            return Err(Error::param("width", width, "a positive angle, at most twice the semi-angle"));
         }
         Ok(())
     }

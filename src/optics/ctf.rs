@@ -5,8 +5,8 @@ use num_complex::Complex;
 use crate::error::{Error, check_len};
 use crate::optics::constants::checked_wavelength;
 use crate::optics::{
-    Aberrations, Aperture, Chi, Coherence, Constants, FocalSpread, Grid, SourceAngle, coupled_envelope, spatial_envelope,
-    temporal_envelope,
+    Aberrations, Aperture, Chi, Coherence, Constants, FocalSpread, Grid, SourceAngle, coupled_envelope,
+    spatial_envelope, temporal_envelope,
 };
 use crate::real::{Real, cis};
 use crate::shape::try_zeroed;
@@ -170,12 +170,7 @@ impl Ctf {
     ///
     /// # Errors
     /// [`Error::Param`] for a step that is not positive or an azimuth that is not finite, [`Error::OutOfMemory`].
-    pub fn radial<T: Real>(
-        &self,
-        n: usize,
-        step: SpatialFrequency,
-        azimuth: Angle,
-    ) -> Result<Vec<Complex<T>>, Error> {
+    pub fn radial<T: Real>(&self, n: usize, step: SpatialFrequency, azimuth: Angle) -> Result<Vec<Complex<T>>, Error> {
         if !(step.is_finite() && step > SpatialFrequency::ZERO) {
             return Err(Error::param("step", step, "a positive spatial frequency"));
         }

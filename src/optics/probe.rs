@@ -190,8 +190,8 @@ impl<T: Real> Probe<T> {
     /// # Errors
     /// [`Error::Param`] for a position that is not finite, [`Error::OutOfMemory`].
     pub fn reciprocal(&self, position: [Length; 2]) -> Result<Tensor<Complex<T>>, Error> {
-        let (mut psi, mut scratch) = self.frame(position)?;
-        self.fill_reciprocal(position, psi.as_mut_slice(), &mut scratch);
+        let mut psi = self.frame(position)?;
+        self.fill_reciprocal(position, psi.as_mut_slice(), &mut try_zeroed(self.scratch_len())?);
         Ok(psi)
     }
 
@@ -200,17 +200,17 @@ impl<T: Real> Probe<T> {
     /// # Errors
     /// [`Error::Param`] for a position that is not finite, [`Error::OutOfMemory`].
     pub fn real(&self, position: [Length; 2]) -> Result<Tensor<Complex<T>>, Error> {
-        let (mut psi, mut scratch) = self.frame(position)?;
-        self.fill_real(position, psi.as_mut_slice(), &mut scratch);
+        let mut psi = self.frame(position)?;
+        self.fill_real(position, psi.as_mut_slice(), &mut try_zeroed(self.scratch_len())?);
         Ok(psi)
     }
 
-    fn frame(&self, position: [Length; 2]) -> Result<(Tensor<Complex<T>>, Vec<Complex<T>>), Error> {
+    /// An empty frame, for a position that makes sense.
+    fn frame(&self, position: [Length; 2]) -> Result<Tensor<Complex<T>>, Error> {
         if let Some(r) = position.into_iter().find(|r| !r.is_finite()) {
             return Err(Error::param("position", r, "a finite position"));
         }
-        let psi = Tensor::from_vec(&self.grid.dims, try_zeroed(self.grid.len())?)?;
-        Ok((psi, try_zeroed(self.scratch_len())?))
+        Tensor::from_vec(&self.grid.dims, try_zeroed(self.grid.len())?)
     }
 }
 

@@ -432,7 +432,11 @@ fn the_polar_gradient_of_a_loss_equals_finite_differences() {
             loss(&moved)
         };
         let c = (moved(h * unit(which), 0.0) - moved(-h * unit(which), 0.0)) / (2.0 * h);
-        assert!(close(polar[which.index()][0] * unit(which), c, 1e-6), "{which}: {} {c}", polar[which.index()][0] * unit(which));
+        assert!(
+            close(polar[which.index()][0] * unit(which), c, 1e-6),
+            "{which}: {} {c}",
+            polar[which.index()][0] * unit(which)
+        );
         let phi = (moved(0.0, h) - moved(0.0, -h)) / (2.0 * h);
         assert!(close(polar[which.index()][1], phi, 1e-6), "{which}: {} {phi}", polar[which.index()][1]);
     }
@@ -440,7 +444,8 @@ fn the_polar_gradient_of_a_loss_equals_finite_differences() {
 
 #[test]
 fn the_derivative_of_a_probe_with_respect_to_a_coefficient_is_minus_i_dchi_times_the_probe() {
-    let params = ProbeParams { grid: Grid { dims: [24, 31], sampling: [Length::angstrom(0.3); 2] }, ..Default::default() };
+    let params =
+        ProbeParams { grid: Grid { dims: [24, 31], sampling: [Length::angstrom(0.3); 2] }, ..Default::default() };
     let position = [Length::angstrom(3.0), Length::angstrom(4.5)];
     let psi = |c23: f64| {
         let mut params = params.clone();
