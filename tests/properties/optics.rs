@@ -86,7 +86,7 @@ proptest! {
             let mut at = [0.0; 2];
             for (at, s) in at.iter_mut().zip([1.0, -1.0]) {
                 let mut moved = lens;
-                moved[which].c = moved[which].c + Length::angstrom(s * h_c);
+                moved[which].c += Length::angstrom(s * h_c);
                 *at = chi(&moved).value(k);
             }
             let numeric = (at[0] - at[1]) / 2.0;
@@ -96,7 +96,7 @@ proptest! {
             let h_phi = 1e-5;
             for (at, s) in at.iter_mut().zip([1.0, -1.0]) {
                 let mut moved = lens;
-                moved[which].phi = moved[which].phi + Angle::rad(s * h_phi);
+                moved[which].phi += Angle::rad(s * h_phi);
                 *at = chi(&moved).value(k);
             }
             let numeric = (at[0] - at[1]) / (2.0 * h_phi);
@@ -427,8 +427,8 @@ fn the_polar_gradient_of_a_loss_equals_finite_differences() {
         let h = 1e-5;
         let moved = |dc: f64, dphi: f64| {
             let mut moved = lens;
-            moved[which].c = moved[which].c + Length::angstrom(dc);
-            moved[which].phi = moved[which].phi + Angle::rad(dphi);
+            moved[which].c += Length::angstrom(dc);
+            moved[which].phi += Angle::rad(dphi);
             loss(&moved)
         };
         let c = (moved(h * unit(which), 0.0) - moved(-h * unit(which), 0.0)) / (2.0 * h);
