@@ -10,6 +10,7 @@ pub mod metrics;
 pub mod observe;
 pub mod op;
 pub mod optics;
+pub mod optim;
 pub mod par;
 pub mod ptycho;
 pub mod real;
@@ -24,3 +25,4 @@ pub mod tensor;
 pub mod units;
 
 pub use error::Error;
+pub use num_complex;

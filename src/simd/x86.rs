@@ -2,6 +2,13 @@
 
 use std::arch::x86_64::*;
 
+/// Calls the kernel, which is inlined here and thereby compiled with AVX2.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn with_avx2<R>(kernel: impl FnOnce() -> R) -> R {
+    kernel()
+}
+
 /// Four complex numbers (eight `f32`) of a slice.
 #[inline]
 #[target_feature(enable = "avx2")]

@@ -1,0 +1,128 @@
+//! Limited-memory BFGS: an approximate inverse Hessian from the last few steps.
+
+use crate::real::Real;
+
+/// The last pairs s = x' − x, y = g' − g, oldest first.
+///
+/// # References
+/// J. Nocedal, S. J. Wright, *Numerical Optimization*, 2nd ed., algorithm 7.4 (two-loop recursion).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Lbfgs<T: Real> {
+    pairs: usize,
+    n: usize,
+    // s and y of each pair, one after the other: [s₀ y₀ s₁ y₁ …].
+    history: Vec<T>,
+}
+
+impl<T: Real> Lbfgs<T> {
+    /// Room for `pairs` pairs of vectors of `n` words. Takes up `history` where an earlier [`Lbfgs::history`] left off; anything that is not a whole
+    /// number of pairs is dropped.
+    pub fn new(pairs: usize, n: usize, mut history: Vec<T>) -> Self {
+        let whole = if n == 0 { 0 } else { (history.len() / (2 * n)).min(pairs) * 2 * n };
+        history.truncate(whole);
+        Lbfgs { pairs, n, history }
+    }
+
+    /// All pairs, oldest first: what a checkpoint keeps.
+    pub fn history(&self) -> &[T] {
+        &self.history
+    }
+
+    /// Forgets all pairs.
+    pub fn clear(&mut self) {
+        self.history.clear();
+    }
+
+    /// Stores a pair, dropping the oldest when there is no room. A pair with sᵀy ≤ 1e-10 |s||y| has no positive curvature and is skipped.
+    pub fn push(&mut self, s: impl Iterator<Item = T>, y: impl Iterator<Item = T>) {
+        if self.pairs == 0 {
+            return;
+        }
+        if self.history.len() == self.pairs * 2 * self.n {
+            self.history.drain(..2 * self.n);
+        }
+        let start = self.history.len();
+        self.history.extend(s);
+        self.history.extend(y);
+        debug_assert_eq!(self.history.len(), start + 2 * self.n);
+        let (s, y) = self.history[start..].split_at(self.n);
+        if dot(s, y) <= 1e-10 * (dot(s, s) * dot(y, y)).sqrt() {
+            self.history.truncate(start);
+        }
+    }
+
+    /// Turns a gradient into the descent direction `d ← −H d`, with the initial inverse Hessian `H₀ = γ · diag(scale)`; γ = sᵀy / yᵀ diag(scale) y of the
+    /// newest pair, 1 without one.
+    ///
+    /// # Panics
+    /// If `d` or `scale` do not have n words.
+    pub fn direction(&self, d: &mut [T], scale: &[T]) {
+        crate::error::check_len("Lbfgs", "d", self.n, d.len());
+        crate::error::check_len("Lbfgs", "scale", self.n, scale.len());
+        let pairs: Vec<(&[T], &[T])> = self.history.chunks(2 * self.n.max(1)).map(|p| p.split_at(self.n)).collect();
+        let mut a = vec![0.0; pairs.len()];
+        for (i, (s, y)) in pairs.iter().enumerate().rev() {
+            a[i] = dot(s, d) / dot(s, y);
+            add(d, -a[i], y);
+        }
+        let gamma = pairs.last().map_or(1.0, |(s, y)| {
+            let yhy: f64 = y.iter().zip(scale).map(|(y, h)| y.f64() * y.f64() * h.f64()).sum();
+            if yhy > 0.0 { dot(s, y) / yhy } else { 1.0 }
+        });
+        d.iter_mut().zip(scale).for_each(|(d, &h)| *d *= T::of(gamma) * h);
+        for ((s, y), a) in pairs.iter().zip(a) {
+            let b = dot(y, d) / dot(s, y);
+            add(d, a - b, s);
+        }
+        d.iter_mut().for_each(|d| *d = -*d);
+    }
+}
+
+/// Σ a b, in `f64`.
+pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| a.f64() * b.f64()).sum()
+}
+
+fn add<T: Real>(x: &mut [T], a: f64, y: &[T]) {
+    let a = T::of(a);
+    x.iter_mut().zip(y).for_each(|(x, &y)| *x += a * y);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exact_steps_in_a_quadratic_bowl_end_in_its_minimum() {
+        // f = ½ xᵀ diag(a) x with exact line search: n pairs make the direction exact.
+        let a = [1.0, 10.0, 100.0, 3.0];
+        let mut x = [1.0f64, 2.0, -1.0, 0.5];
+        let mut memory = Lbfgs::new(4, 4, Vec::new());
+        for _ in 0..6 {
+            let g: Vec<f64> = x.iter().zip(&a).map(|(x, a)| a * x).collect();
+            let mut d = g.clone();
+            memory.direction(&mut d, &[1.0; 4]);
+            let curvature: f64 = d.iter().zip(&a).map(|(d, a)| a * d * d).sum();
+            if curvature == 0.0 {
+                break;
+            }
+            let t = -dot(&g, &d) / curvature;
+            assert!(t > 0.0, "a descent direction");
+            memory.push(d.iter().map(|d| t * d), d.iter().zip(&a).map(|(d, a)| t * a * d));
+            x.iter_mut().zip(&d).for_each(|(x, d)| *x += t * d);
+        }
+        assert!(x.iter().all(|x| x.abs() < 1e-10), "{x:?}");
+    }
+
+    #[test]
+    fn pairs_without_curvature_are_not_kept() {
+        let mut memory = Lbfgs::<f64>::new(3, 2, Vec::new());
+        memory.push([1.0, 0.0].into_iter(), [-1.0, 0.0].into_iter());
+        assert!(memory.history().is_empty());
+        for i in 1..=5 {
+            memory.push([f64::from(i), 0.0].into_iter(), [1.0, 0.0].into_iter());
+        }
+        assert_eq!(memory.history().len(), 3 * 4);
+        assert_eq!(memory.history()[0], 3.0);
+    }
+}

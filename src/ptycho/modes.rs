@@ -1,0 +1,111 @@
+//! Incoherent probe modes: starting values, and the one set of modes that is orthogonal.
+
+use num_complex::Complex;
+
+use crate::error::Error;
+use crate::linalg::hermitian_eigen;
+use crate::real::Real;
+use crate::tensor::Tensor;
+
+/// Extends a single probe by `modes − 1` weaker ones: the probe times Hermite-like polynomials of the distance from its centre, made orthogonal, with a share
+/// `power` of the intensity each.
+///
+/// # Shapes
+/// `probe` is (ny, nx) or (1, ny, nx); the result is (modes, ny, nx), of the same total intensity.
+///
+/// # Errors
+/// - [`Error::Shape`] for a probe of other axes,
+/// - [`Error::Param`] for no modes, or a power outside of [0, 1/(modes − 1)),
+/// - [`Error::Data`] for a probe without intensity.
+///
+/// # References
+/// P. Thibault, A. Menzel, Nature 494, 68 (2013); the Hermite start: S. Cao et al., Ultramicroscopy 187, 71 (2018).
+pub fn extend_modes<T: Real>(probe: &Tensor<Complex<T>>, modes: usize, power: f64) -> Result<Tensor<Complex<T>>, Error> {
+    let (ny, nx) = match *probe.dims() {
+        [ny, nx] | [1, ny, nx] => (ny, nx),
+        _ => return Err(Error::shape("extend_modes: [ny, nx]", &[0, 0], probe.dims())),
+    };
+    if modes == 0 {
+        return Err(Error::param("modes", modes, "at least 1"));
+    }
+    if !(power >= 0.0 && power * (modes as f64 - 1.0) < 1.0) {
+        return Err(Error::param("power", power, "a share of the intensity, with some left for the first mode"));
+    }
+    let p: Vec<Complex<f64>> = probe.as_slice().iter().map(|z| Complex::new(z.re.f64(), z.im.f64())).collect();
+    let total: f64 = p.iter().map(|z| z.norm_sqr()).sum();
+    if total.is_nan() || total <= 0.0 || total.is_infinite() {
+        return Err(Error::Data { what: format!("probe of intensity {total}"), index: 0 });
+    }
+
+    // Centre and width of the probe, from its intensity.
+    let at = |i: usize| [(i / nx) as f64, (i % nx) as f64];
+    let mean = |f: &dyn Fn(usize) -> f64| p.iter().enumerate().map(|(i, z)| z.norm_sqr() * f(i)).sum::<f64>() / total;
+    let centre: [f64; 2] = std::array::from_fn(|a| mean(&|i| at(i)[a]));
+    let width: [f64; 2] = std::array::from_fn(|a| mean(&|i| (at(i)[a] - centre[a]).powi(2)).sqrt().max(0.5));
+
+    // Monomials y^a x^b times the probe in order of a + b, by Gram–Schmidt.
+    let orders = (0usize..).flat_map(|n| (0..=n).map(move |a| (a, n - a)));
+    let mut basis: Vec<Vec<Complex<f64>>> = Vec::new();
+    for (a, b) in orders.take(modes) {
+        let monomial = |i: usize| {
+            let r = at(i);
+            ((r[0] - centre[0]) / width[0]).powi(a as i32) * ((r[1] - centre[1]) / width[1]).powi(b as i32)
+        };
+        let mut v: Vec<_> = p.iter().enumerate().map(|(i, z)| z * monomial(i)).collect();
+        // Twice is enough for orthogonality to machine precision.
+        for _ in 0..2 {
+            for u in &basis {
+                let c: Complex<f64> = u.iter().zip(&v).map(|(u, v)| u.conj() * v).sum();
+                v.iter_mut().zip(u).for_each(|(v, u)| *v -= c * u);
+            }
+        }
+        let norm = v.iter().map(|z| z.norm_sqr()).sum::<f64>().sqrt();
+        let scale = if norm > 1e-12 * total.sqrt() { 1.0 / norm } else { 0.0 };
+        v.iter_mut().for_each(|z| *z *= scale);
+        basis.push(v);
+    }
+    let mut out = Vec::with_capacity(modes * ny * nx);
+    for (m, v) in basis.iter().enumerate() {
+        let share = if m == 0 { 1.0 - power * (modes - 1) as f64 } else { power };
+        let scale = (share * total).sqrt();
+        out.extend(v.iter().map(|z| Complex::new(T::of(z.re * scale), T::of(z.im * scale))));
+    }
+    Tensor::from_vec(&[modes, ny, nx], out)
+}
+
+/// Mixes the modes (modes, frame) by a unitary matrix so that they are orthogonal, strongest first: `P'_i = Σ_j u_ji P_j` with the eigenvectors u of the Gram matrix
+/// `G_ij = Σ_r P̄_i P_j`. No intensity changes. The phase of each mode makes its sum real and positive where it has one.
+///
+/// # Errors
+/// As [`hermitian_eigen`]: for modes that are not finite.
+///
+/// # Panics
+/// If `probe.len()` is not a multiple of `modes`.
+///
+/// # References
+/// P. Thibault, A. Menzel, Nature 494, 68 (2013): the modes are defined up to a unitary mixing.
+pub fn orthogonalise<T: Real>(probe: &mut [Complex<T>], modes: usize) -> Result<(), Error> {
+    if modes < 2 {
+        return Ok(());
+    }
+    assert!(probe.len().is_multiple_of(modes), "orthogonalise: {} elements in {modes} modes", probe.len());
+    let n = probe.len() / modes;
+    let wide = |z: Complex<T>| Complex::new(z.re.f64(), z.im.f64());
+    let mut gram = vec![Complex::new(0.0, 0.0); modes * modes];
+    for i in 0..modes {
+        for j in 0..modes {
+            let (a, b) = (&probe[i * n..(i + 1) * n], &probe[j * n..(j + 1) * n]);
+            gram[i * modes + j] = a.iter().zip(b).map(|(&a, &b)| wide(a).conj() * wide(b)).sum();
+        }
+    }
+    let eigen = hermitian_eigen(modes, &gram)?;
+    let old = probe.to_vec();
+    for k in 0..modes {
+        for r in 0..n {
+            // The k-th eigenvector's components mix the old modes.
+            let z: Complex<f64> = (0..modes).map(|j| wide(old[j * n + r]) * eigen.vector(k)[j]).sum();
+            probe[k * n + r] = Complex::new(T::of(z.re), T::of(z.im));
+        }
+    }
+    Ok(())
+}
