@@ -1,6 +1,6 @@
 //! Dense linear algebra and Krylov solvers.
 
-pub mod gemm;
 mod eigen;
+pub mod gemm;
 pub use eigen::{Eigen, hermitian_eigen, symmetric_eigen};
 mod dense;

@@ -29,6 +29,8 @@ pub(crate) struct Evaluation<T: Real> {
     pub object: Vec<Complex<T>>,
     /// ∂L/∂P (modes, ny, nx).
     pub probe: Vec<Complex<T>>,
+    /// ∂L/∂s of the patterns that were asked for, in their order, where it was asked for.
+    pub positions: Vec<[f64; 2]>,
     width: usize,
     groups: Vec<Group<T>>,
 }
@@ -38,6 +40,7 @@ pub(crate) struct Evaluation<T: Real> {
 struct Group<T: Real> {
     windows: Vec<Complex<T>>,
     probe: Vec<Complex<T>>,
+    positions: [[f64; 2]; GROUP],
     loss: f64,
 }
 
@@ -50,16 +53,24 @@ pub(crate) struct Problem<'a, T: Real> {
     pub subpixel: bool,
     pub loss: Loss,
     pub width: usize,
+    /// Whether ∂L/∂s of each position is wanted; needs `subpixel`.
+    pub position_gradient: bool,
 }
 
 impl<T: Real> Evaluation<T> {
     pub fn new(model: &Model<T>, [height, width]: [usize; 2]) -> Self {
         let n = model.frame();
         let zeros = |n| vec![Complex::default(); n];
-        let group = || Group { windows: zeros(GROUP * n), probe: zeros(model.modes * n), loss: 0.0 };
+        let group = || Group {
+            windows: zeros(GROUP * n),
+            probe: zeros(model.modes * n),
+            positions: [[0.0; 2]; GROUP],
+            loss: 0.0,
+        };
         Evaluation {
             object: zeros(height * width),
             probe: zeros(model.modes * n),
+            positions: Vec::new(),
             width,
             groups: (0..IN_FLIGHT / GROUP).map(|_| group()).collect(),
         }
@@ -85,6 +96,7 @@ impl<T: Real> Evaluation<T> {
         let (n, dims) = (model.frame(), model.fft.dims());
         self.object.fill(Complex::default());
         self.probe.fill(Complex::default());
+        self.positions.clear();
         let mut probe_hat = Vec::new();
         if subpixel {
             probe_hat = vec![Complex::default(); probe.len()];
@@ -98,6 +110,10 @@ impl<T: Real> Evaluation<T> {
                 group[0].run(problem, object, probe, &probe_hat, members, s);
             });
             loss += self.groups[..used].iter().map(|g| g.loss).sum::<f64>();
+            if problem.position_gradient {
+                let all = self.groups[..used].iter().flat_map(|g| g.positions);
+                self.positions.extend(all.take(flight.len()));
+            }
 
             // Each band of the object adds the rows of the windows that reach into it, in the order of the patterns.
             let groups = &self.groups;
@@ -141,9 +157,10 @@ impl<T: Real> Group<T> {
         members: &[usize],
         s: &mut Scratch<T>,
     ) {
-        let Problem { model, patterns, positions, subpixel, loss, width } = problem;
+        let Problem { model, patterns, positions, subpixel, loss, width, position_gradient } = problem;
         let n = model.frame();
         self.loss = 0.0;
+        self.positions = [[0.0; 2]; GROUP];
         self.probe.fill(Complex::default());
         for (i, &j) in members.iter().enumerate() {
             let (at, fraction) = place(positions[j], model.fft.dims(), width);
@@ -170,8 +187,14 @@ impl<T: Real> Group<T> {
                 if subpixel {
                     let mut g = std::mem::take(&mut s.other);
                     kernels::conj_window_product(&mut g, object, at, &s.wave);
-                    model.move_probe_adjoint(&mut g, &mut self.probe[mode], T::ONE, s);
+                    model.move_probe_adjoint(&mut g, &mut self.probe[mode.clone()], T::ONE, s);
                     s.other = g;
+                    if position_gradient {
+                        // The adjoint has left ĝ in `wave`.
+                        let d = model.position_gradient(&s.wave, &probe_hat[mode], s);
+                        self.positions[i][0] += d[0];
+                        self.positions[i][1] += d[1];
+                    }
                 } else {
                     kernels::add_conj_to_window(&mut self.probe[mode], object, at, &s.wave);
                 }

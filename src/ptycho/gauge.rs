@@ -29,6 +29,9 @@ impl<T: Real> State<T> {
     pub fn fix_gauge(&mut self) -> Result<(), Error> {
         let modes = self.probe.dims()[0];
         orthogonalise(self.probe.as_mut_slice(), modes)?;
+        // The ramp goes first, because a probe with one is not smooth across its window's edge, and is moved less exactly; and again, with the
+        // illumination as it is then.
+        self.remove_ramp();
         self.centre_probe()?;
         self.remove_ramp();
         self.normalise()

@@ -102,9 +102,7 @@ impl<T: Real> Gradient<T> {
                                 *c = -(step * h * g);
                             }
                         }
-                        Algorithm::Adam { object_rate, probe_rate, .. } => {
-                            self.adam(state, t, object_rate, probe_rate)
-                        }
+                        Algorithm::Adam { object_rate, probe_rate, .. } => self.adam(state, t, object_rate, probe_rate),
                         _ => unreachable!("matched above"),
                     }
                     let change = std::mem::take(&mut self.change);
@@ -135,6 +133,7 @@ impl<T: Real> Gradient<T> {
             subpixel: params.placement == Placement::Subpixel,
             loss: self.loss,
             width: state.object.dims()[1],
+            position_gradient: false,
         };
         let (object, probe) = (state.object.as_slice(), state.probe.as_slice());
         let loss = self.evaluation.run(problem, object, probe, which, &params.par, scratch);
@@ -170,7 +169,8 @@ impl<T: Real> Gradient<T> {
             let (at, _) = place(state.positions[j], dims, width);
             for y in 0..at.ny {
                 let row = y * at.nx..(y + 1) * at.nx;
-                let pairs = [(&mut lit[at.row(y)], &power[row.clone()]), (&mut lighting[row], &object_power[at.row(y)])];
+                let pairs =
+                    [(&mut lit[at.row(y)], &power[row.clone()]), (&mut lighting[row], &object_power[at.row(y)])];
                 for (out, from) in pairs {
                     crate::simd::vectorized(|| out.iter_mut().zip(from).for_each(|(o, &v)| *o += v));
                 }

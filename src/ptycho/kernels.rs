@@ -34,12 +34,6 @@ impl Window {
         let start = (self.y0 + y) * self.width + self.x0;
         start..start + self.nx
     }
-
-    /// Whether two windows share a pixel.
-    pub fn overlaps(&self, other: &Window) -> bool {
-        let apart = |a: usize, n: usize, b: usize, m: usize| a + n <= b || b + m <= a;
-        !(apart(self.y0, self.ny, other.y0, other.ny) || apart(self.x0, self.nx, other.x0, other.nx))
-    }
 }
 
 /// The largest |z|².
@@ -311,12 +305,5 @@ mod tests {
         let mut again = before.clone();
         scale_by(&mut again, &i);
         assert_eq!(again, psi);
-    }
-
-    #[test]
-    fn windows_that_touch_do_not_overlap() {
-        let w = |y0, x0| Window { y0, x0, ny: 4, nx: 4, width: 99 };
-        assert!(!w(0, 0).overlaps(&w(4, 0)) && !w(0, 0).overlaps(&w(0, 4)));
-        assert!(w(0, 0).overlaps(&w(3, 3)) && w(3, 0).overlaps(&w(0, 3)));
     }
 }

@@ -3,7 +3,7 @@
 //! - [`grid`], [`spiral`], [`Positions`]: where the probe was; [`Patterns`]: what the detector saw.
 //! - [`Ptychography`]: the plan, with its [`PtychoParams`]; [`Algorithm`]: ePIE, rPIE, preconditioned descent, Adam, L-BFGS;
 //!   [`Loss`]; [`Refinement`] of positions.
-//! - [`State`]: object, probe and positions at a moment, which is also the checkpoint; [`Outcome`].
+//! - [`State`]: object, probe and positions at a moment, which is also the checkpoint; [`Outcome`]; [`LossGradient`].
 //! - [`extend_modes`], [`orthogonalise`]: mixed states; [`State::fix_gauge`]: what patterns leave open.
 //! - [`simulate`], [`count_electrons`]: patterns of a known object, by the same model.
 
@@ -29,4 +29,4 @@ pub use plan::{Algorithm, ObjectKind, Placement, PtychoParams, Ptychography};
 pub use refine::Refinement;
 pub use scan::{Positions, grid, spiral};
 pub use simulate::{count_electrons, simulate};
-pub use state::{Outcome, State};
+pub use state::{LossGradient, Outcome, State};

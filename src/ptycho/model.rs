@@ -81,12 +81,6 @@ impl<T: Real> Model<T> {
         }
     }
 
-    /// Bytes of [`Model::scratch`].
-    pub fn scratch_bytes(&self) -> u64 {
-        let complex = (2 * self.modes + 2) * self.frame() + self.fft.row_scratch_len();
-        ((2 * complex + self.frame()) * size_of::<T>()) as u64
-    }
-
     /// P̂_m = F P_m of all modes; (modes, ny, nx) to (modes, nx, ny). `wave` and `rows` of the scratch are used.
     pub fn probe_spectra(&self, probe: &[Complex<T>], spectra: &mut [Complex<T>], s: &mut Scratch<T>) {
         for (p, hat) in probe.chunks(self.frame()).zip(spectra.chunks_mut(self.frame())) {

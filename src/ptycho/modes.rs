@@ -20,7 +20,11 @@ use crate::tensor::Tensor;
 ///
 /// # References
 /// P. Thibault, A. Menzel, Nature 494, 68 (2013); the Hermite start: S. Cao et al., Ultramicroscopy 187, 71 (2018).
-pub fn extend_modes<T: Real>(probe: &Tensor<Complex<T>>, modes: usize, power: f64) -> Result<Tensor<Complex<T>>, Error> {
+pub fn extend_modes<T: Real>(
+    probe: &Tensor<Complex<T>>,
+    modes: usize,
+    power: f64,
+) -> Result<Tensor<Complex<T>>, Error> {
     let (ny, nx) = match *probe.dims() {
         [ny, nx] | [1, ny, nx] => (ny, nx),
         _ => return Err(Error::shape("extend_modes: [ny, nx]", &[0, 0], probe.dims())),

@@ -28,7 +28,11 @@ impl ZeroFrequency {
             ZeroFrequency::Center => [ny / 2, nx / 2],
             ZeroFrequency::Pixel(p) => p,
         };
-        if at[0] < ny && at[1] < nx { Ok(at) } else { Err(Error::param("zero", format!("{at:?}"), "a pixel of the detector")) }
+        if at[0] < ny && at[1] < nx {
+            Ok(at)
+        } else {
+            Err(Error::param("zero", format!("{at:?}"), "a pixel of the detector"))
+        }
     }
 }
 

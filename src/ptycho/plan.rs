@@ -5,7 +5,7 @@ use num_complex::Complex;
 use crate::error::Error;
 use crate::observe::{Observer, Step, Stop};
 use crate::par::Par;
-use crate::ptycho::evaluate::Evaluation;
+use crate::ptycho::evaluate::{Evaluation, Problem};
 use crate::ptycho::gradient::Gradient;
 use crate::ptycho::kernels;
 use crate::ptycho::loss::Loss;
@@ -15,7 +15,7 @@ use crate::ptycho::patterns::Patterns;
 use crate::ptycho::pie::{Normalisation, Weights, step_general, step_single};
 use crate::ptycho::refine::{Refinement, gauss_newton, limited};
 use crate::ptycho::scan::{Positions, clamp, place};
-use crate::ptycho::state::{Outcome, State};
+use crate::ptycho::state::{LossGradient, Outcome, State};
 use crate::real::{Real, cis};
 use crate::rng;
 use crate::shape::Limits;
@@ -315,6 +315,36 @@ impl<T: Real> Ptychography<T> {
         Ok(Outcome { iterations: state.iteration - first, state, stop })
     }
 
+    /// A loss at a state and its full gradient, positions included: for checks, and for optimizers of one's own. Fractions of pixels count, whatever the placement.
+    ///
+    /// # Errors
+    /// As [`Ptychography::run`] for the state; [`Error::Param`] for a background that is not positive.
+    pub fn loss_gradient(&self, state: &State<T>, loss: Loss) -> Result<LossGradient<T>, Error> {
+        self.check_state(state)?;
+        check_loss(loss)?;
+        let model = Model::new(self.patterns.dims(), state.probe.dims()[0])?;
+        let mut scratch: Vec<Scratch<T>> = (0..self.params.par.count()).map(|_| model.scratch()).collect();
+        let mut evaluation = Evaluation::new(&model, self.positions.object);
+        let problem = Problem {
+            model: &model,
+            patterns: &self.patterns,
+            positions: &state.positions,
+            subpixel: true,
+            loss,
+            width: self.positions.object[1],
+            position_gradient: true,
+        };
+        let all: Vec<usize> = (0..self.patterns.len()).collect();
+        let (o, p) = (state.object.as_slice(), state.probe.as_slice());
+        let loss = evaluation.run(problem, o, p, &all, &self.params.par, &mut scratch);
+        Ok(LossGradient {
+            loss,
+            object: Tensor::from_vec(state.object.dims(), evaluation.object)?,
+            probe: Tensor::from_vec(state.probe.dims(), evaluation.probe)?,
+            positions: evaluation.positions,
+        })
+    }
+
     /// One sweep of ePIE or rPIE. Returns Σ(√I − √D)²/ΣD.
     fn sweep(
         &self,
@@ -390,15 +420,13 @@ impl<T: Real> Ptychography<T> {
         let (dims, object) = (self.patterns.dims(), [state.object.dims()[0], state.object.dims()[1]]);
         let mut probe_hat = vec![Complex::default(); state.probe.len()];
         model.probe_spectra(state.probe.as_slice(), &mut probe_hat, &mut scratch[0]);
-        let mut with_derivatives: Vec<_> =
-            scratch.iter_mut().map(|s| (s, vec![T::ZERO; 2 * model.frame()])).collect();
+        let mut with_derivatives: Vec<_> = scratch.iter_mut().map(|s| (s, vec![T::ZERO; 2 * model.frame()])).collect();
         let o = state.object.as_slice();
         self.params.par.chunks_with(&mut state.positions, 1, &mut with_derivatives, |j, p, (s, derivatives)| {
             let (at, fraction) = place(p[0], dims, object[1]);
             model.set_ramp(fraction, s);
             model.move_probe(&probe_hat, s);
-            let step =
-                gauss_newton(model, o, at, &probe_hat, self.patterns.amplitudes(j), how.damping, derivatives, s);
+            let step = gauss_newton(model, o, at, &probe_hat, self.patterns.amplitudes(j), how.damping, derivatives, s);
             let step = limited(step, how);
             p[0] = clamp([p[0][0] + step[0], p[0][1] + step[1]], dims, object);
         });
@@ -458,6 +486,16 @@ fn finite_power<T: Real>(z: &[Complex<T>], what: &str) -> Result<f64, Error> {
     if power > 0.0 { Ok(power) } else { Err(Error::Data { what: format!("{what} is zero everywhere"), index: 0 }) }
 }
 
+/// Range of a loss' parameter.
+fn check_loss(loss: Loss) -> Result<(), Error> {
+    match loss {
+        Loss::Poisson { background } if !(background > 0.0 && background.is_finite()) => {
+            Err(Error::param("background", background, "a positive number of electrons a pixel"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Ranges of the parameters.
 fn check(p: &PtychoParams) -> Result<(), Error> {
     let positive = |name, v: f64| match v > 0.0 && v.is_finite() {
@@ -472,10 +510,6 @@ fn check(p: &PtychoParams) -> Result<(), Error> {
         true => Ok(()),
         false => Err(Error::param(name, v, "a number in [0, 2)")),
     };
-    let loss = |l: Loss| match l {
-        Loss::Amplitude => Ok(()),
-        Loss::Poisson { background } => positive("background", background),
-    };
     match p.algorithm {
         Algorithm::Epie { object_step, probe_step } => {
             step("object_step", object_step)?;
@@ -488,16 +522,16 @@ fn check(p: &PtychoParams) -> Result<(), Error> {
         Algorithm::Descent { step: s, regularization, loss: l, .. } => {
             step("step", s)?;
             unit("regularization", regularization)?;
-            loss(l)?;
+            check_loss(l)?;
         }
         Algorithm::Adam { object_rate, probe_rate, loss: l, .. } => {
             positive("object_rate", object_rate)?;
             positive("probe_rate", probe_rate)?;
-            loss(l)?;
+            check_loss(l)?;
         }
         Algorithm::Lbfgs { regularization, loss: l, .. } => {
             unit("regularization", regularization)?;
-            loss(l)?;
+            check_loss(l)?;
         }
     }
     if let Some(r) = &p.refine {

@@ -111,7 +111,9 @@ impl Positions {
     pub fn check(&self, window: [usize; 2]) -> Result<(), Error> {
         for (index, p) in self.pixels.iter().enumerate() {
             let inside = |axis: usize| {
-                p[axis].is_finite() && p[axis].round() >= 0.0 && p[axis].round() as usize + window[axis] <= self.object[axis]
+                p[axis].is_finite()
+                    && p[axis].round() >= 0.0
+                    && p[axis].round() as usize + window[axis] <= self.object[axis]
             };
             if !(inside(0) && inside(1)) {
                 let what = format!("window at {p:?} of {window:?} pixels outside the object of {:?}", self.object);

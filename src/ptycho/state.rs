@@ -35,3 +35,16 @@ pub struct Outcome<T: Real> {
     /// Why it ended.
     pub stop: Stop,
 }
+
+/// A loss, and its gradient with respect to everything that can vary; `g = ∂L/∂Re + i ∂L/∂Im` for complex values.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LossGradient<T: Real> {
+    /// The loss, summed over all patterns and pixels.
+    pub loss: f64,
+    /// g of the object (height, width).
+    pub object: Tensor<Complex<T>>,
+    /// g of the probe (modes, ny, nx).
+    pub probe: Tensor<Complex<T>>,
+    /// `[∂L/∂y, ∂L/∂x]` of each position, per object pixel.
+    pub positions: Vec<[f64; 2]>,
+}
