@@ -102,11 +102,7 @@ impl Rgb {
     /// # Errors
     /// [`Error::Shape`] when `data` does not fit `width` and `height`, [`Error::Io`] when the file cannot be written.
     pub fn write_png(&self, path: impl AsRef<Path>) -> Result<(), Error> {
-        let expected = [self.height, self.width, 3];
-        if self.data.is_empty() || self.data.len() != checked_len(&expected)? {
-            return Err(Error::shape("write_png", &expected, &[self.data.len()]));
-        }
-        write_rgb(path.as_ref(), self.width, self.height, &self.data)
+        crate::io::png::write_rgb(path, self.width, self.height, &self.data)
     }
 
     /// Mixes `color` into a pixel, by `alpha` from 0 to 1. Outside the picture nothing happens.
@@ -238,27 +234,6 @@ fn distance(s: &Segment, p: [f64; 2]) -> f64 {
     let length2 = d[0] * d[0] + d[1] * d[1];
     let t = if length2 > 0.0 { ((r[0] * d[0] + r[1] * d[1]) / length2).clamp(0.0, 1.0) } else { 0.0 };
     (r[0] - t * d[0]).hypot(r[1] - t * d[1])
-}
-
-/// Writes the file, through the `png` crate.
-fn write_rgb(path: &Path, width: usize, height: usize, rgb: &[u8]) -> Result<(), Error> {
-    let [w, h] = [width, height].map(u32::try_from);
-    let (Ok(w), Ok(h)) = (w, h) else {
-        return Err(Error::Unsupported { what: format!("a PNG of {width} × {height} pixels") });
-    };
-    let file = std::fs::File::create(path).map_err(|e| Error::io(path, e))?;
-    let mut encoder = png::Encoder::new(std::io::BufWriter::new(file), w, h);
-    encoder.set_color(png::ColorType::Rgb);
-    encoder.set_depth(png::BitDepth::Eight);
-    let write = || -> Result<(), png::EncodingError> {
-        let mut writer = encoder.write_header()?;
-        writer.write_image_data(rgb)?;
-        writer.finish()
-    };
-    write().map_err(|e| match e {
-        png::EncodingError::IoError(e) => Error::io(path, e),
-        other => Error::format("png", path, 0, other),
-    })
 }
 
 #[cfg(test)]
