@@ -146,8 +146,8 @@ impl Rgb {
         }
     }
 
-    /// Draws straight pieces with a round pen of the given width, smoothly, within `clip`. Where pieces overlap, they do not
-    /// darken each other.
+    /// Draws straight pieces with a round pen of the given width, smoothly, within `clip`. Where pieces overlap, they
+    /// do not darken each other.
     pub(crate) fn stroke(&mut self, segments: &[Segment], pen: f64, color: [u8; 3], clip: Rect) {
         let clip = Rect {
             width: clip.width.min(self.width.saturating_sub(clip.x)),

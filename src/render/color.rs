@@ -1,7 +1,7 @@
 //! Colour maps: grey, viridis, a cyclic one for phases, a diverging one; and phase/amplitude composites.
 //!
-//! The cyclic and the diverging map are closed forms in OKLab, a colour space in which equal distances look about equal:
-//! L is lightness, C chroma (distance from grey) and h hue, with a = C cos h, b = C sin h.
+//! The cyclic and the diverging map are closed forms in OKLab, a colour space in which equal distances look about
+//! equal: L is lightness, C chroma (distance from grey) and h hue, with a = C cos h, b = C sin h.
 
 /// Colour of values that are not finite, and of the empty parts of a picture's data: a warm grey that no map contains.
 pub const NEUTRAL: [u8; 3] = [205, 198, 186];
@@ -46,9 +46,10 @@ impl ColorMap {
     /// Diverging  L = 0.97 − 0.55 |u|, C = 0.17 |u|, h = 262° or 25°       with u = 2t − 1, blue for u < 0
     /// ```
     ///
-    /// The anchors of viridis are every fifth entry of the published table of 256, rounded to 8 bits; between them no channel
-    /// is further than one level (of 255) from the table. `Phase` is the colour of the phase φ = 2π (t − ½). Outside [0, 1]
-    /// the maps keep their end colour, except `Phase`, which goes round. A `t` that is NaN is [`NEUTRAL`].
+    /// The anchors of viridis are every fifth entry of the published table of 256, rounded to 8 bits; between them no
+    /// channel is further than one level (of 255) from the table. `Phase` is the colour of the phase φ = 2π (t − ½).
+    /// Outside [0, 1] the maps keep their end colour, except `Phase`, which goes round. A `t` that is NaN is
+    /// [`NEUTRAL`].
     ///
     /// # References
     /// - S. van der Walt and N. Smith, *mpl-colormaps* (2015), released under CC0: the table of viridis.
@@ -202,7 +203,8 @@ mod tests {
     fn luminance_of_grey_and_viridis_never_falls() {
         for map in [ColorMap::Grey, ColorMap::Viridis] {
             let y: Vec<f64> = (0..=255).map(|i| luminance(map.rgb(f64::from(i) / 255.0))).collect();
-            // Rounding to 8 bits may take half a level of each channel: at most ½ · 2.4/255 of luminance at the bright end.
+            // Rounding to 8 bits may take half a level of each channel: at most ½ · 2.4/255 of luminance at the bright
+            // end.
             assert!(y.windows(2).all(|w| w[1] > w[0] - 1.2 / 255.0));
             assert!(y.windows(6).all(|w| w[5] > w[0]), "{map:?}");
         }

@@ -1,12 +1,13 @@
 //! Our own letters: a pen drawn along lines and curves.
 //!
-//! The picture's text is small, so the letters are designed on the pixel grid: baseline 0, small letters 6, capitals 9, descenders
-//! down to −3, one pen of about one pixel. Stems and bars run through pixel centres, which keeps them sharp; the curves between
-//! them are smoothed by the canvas. At other sizes, points with whole-number coordinates are moved to whole pixels.
+//! The picture's text is small, so the letters are designed on the pixel grid: baseline 0, small letters 6, capitals 9,
+//! descenders down to −3, one pen of about one pixel. Stems and bars run through pixel centres, which keeps them sharp;
+//! the curves between them are smoothed by the canvas. At other sizes, points with whole-number coordinates are moved
+//! to whole pixels.
 //!
-//! A glyph is a string of strokes separated by `;`. A stroke is a list of points `x,y`, y upwards. A point marked `~` is the control
-//! point of a quadratic curve; between two control points in a row the curve passes half way, as in TrueType outlines.
-//! Characters without a drawing appear as an empty box.
+//! A glyph is a string of strokes separated by `;`. A stroke is a list of points `x,y`, y upwards. A point marked `~`
+//! is the control point of a quadratic curve; between two control points in a row the curve passes half way, as in
+//! TrueType outlines. Characters without a drawing appear as an empty box.
 
 /// Width of the pen, in pixels at size 1.
 pub(crate) const PEN: f64 = 1.15;
@@ -292,8 +293,8 @@ fn flatten(stroke: &str, at: &dyn Fn([f64; 2]) -> [f64; 2], out: &mut Vec<Segmen
     }
 }
 
-/// Breaks text at spaces so that no line is wider than `limit`; at most `max_lines`, the last one cut with "…" if it must be.
-/// A `'\n'` in the text always begins a new line.
+/// Breaks text at spaces so that no line is wider than `limit`; at most `max_lines`, the last one cut with "…" if it
+/// must be. A `'\n'` in the text always begins a new line.
 pub(crate) fn wrap(text: &str, size: f64, limit: f64, max_lines: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for paragraph in text.lines() {

@@ -41,8 +41,8 @@ pub enum Values {
 
 /// An image with its title, scale bar and colour bar.
 ///
-/// Made by [`Image::real`], [`Image::complex`] or [`Image::rgb`], which set `dims` and `values`; the other fields are set by
-/// struct update, as in the example of [`render`](crate::render).
+/// Made by [`Image::real`], [`Image::complex`] or [`Image::rgb`], which set `dims` and `values`; the other fields are
+/// set by struct update, as in the example of [`render`](crate::render).
 ///
 /// Values that are not finite are ignored by the scaling and drawn in [`color::NEUTRAL`].
 #[derive(Clone, Debug, PartialEq)]
@@ -55,13 +55,13 @@ pub struct Image {
     pub title: String,
     /// How values become colours. Used by [`Values::Real`] only.
     pub map: ColorMap,
-    /// Values at the ends of the map. With [`Values::Complex`] the upper limit of |z| is full brightness, and the lower limit is 0
-    /// unless the range is [`Range::Fixed`].
+    /// Values at the ends of the map. With [`Values::Complex`] the upper limit of |z| is full brightness, and the lower
+    /// limit is 0 unless the range is [`Range::Fixed`].
     pub range: Range,
     /// Size of a pixel, for the scale bar.
     pub pixel: Pixel,
-    /// The label of a colour bar on the right, possibly empty; `None` for no colour bar. A complex image's colour bar shows the
-    /// phase.
+    /// The label of a colour bar on the right, possibly empty; `None` for no colour bar. A complex image's colour bar
+    /// shows the phase.
     pub color_bar: Option<String>,
 }
 
@@ -130,8 +130,8 @@ impl Image {
         }
     }
 
-    /// Checks the fields, finds the limits and the marks of the colour bar, and says how much room the image needs in a cell of
-    /// `[height, width]` pixels. `s` is the size of the text.
+    /// Checks the fields, finds the limits and the marks of the colour bar, and says how much room the image needs in a
+    /// cell of `[height, width]` pixels. `s` is the size of the text.
     pub(crate) fn measure(&self, cell: [usize; 2], s: f64) -> Result<(Measured, Room), Error> {
         let len = match &self.values {
             Values::Real(v) => v.len(),
@@ -199,8 +199,8 @@ impl Image {
         Ok(())
     }
 
-    /// The coloured image at its final size: each value a square of whole pixels, or, where the image is larger than its cell, the
-    /// mean of the values under each pixel.
+    /// The coloured image at its final size: each value a square of whole pixels, or, where the image is larger than
+    /// its cell, the mean of the values under each pixel.
     fn colors(&self, limits: [f64; 2], body: Rect, budget: Limits) -> Result<Rgb, Error> {
         let mut picture = Rgb::new(body.width, body.height, WHITE, budget)?;
         let [lo, hi] = limits;
@@ -346,7 +346,8 @@ impl Cover {
 
     /// First and last index under pixel `i`, and the weights of these two; those between have weight 1.
     ///
-    /// Pixel `i` covers [i n/shown, (i + 1) n/shown] in units of values; enlarged by a whole factor it lies within one value.
+    /// Pixel `i` covers [i n/shown, (i + 1) n/shown] in units of values; enlarged by a whole factor it lies within one
+    /// value.
     fn under(&self, i: usize) -> (usize, usize, f64, f64) {
         let (from, to) = (i * self.n, (i + 1) * self.n);
         let (first, last) = (from / self.shown, (to - 1) / self.shown);
@@ -486,7 +487,8 @@ mod tests {
     #[test]
     fn scale_bar_is_as_long_as_it_says_and_readable_on_dark_and_bright() {
         for (level, ink) in [(0.0, [255; 3]), (1.0, [0; 3])] {
-            // 128 pixels of 0.5 Å shown twice as large: 30 % of 64 Å is 19.2 Å, so the bar is 1 nm = 20 pixels = 40 on the picture.
+            // 128 pixels of 0.5 Å shown twice as large: 30 % of 64 Å is 19.2 Å, so the bar is 1 nm = 20 pixels = 40 on
+            // the picture.
             let image = Image {
                 range: Range::Fixed { min: 0.0, max: 1.0 },
                 pixel: Pixel::Length(Length::angstrom(0.5)),

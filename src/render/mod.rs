@@ -1,7 +1,7 @@
 //! Pictures: colour maps, panels of images and plots, PNG.
 //!
-//! A [`Panel`] is a grid of [`Cell`]s. Each is an [`Image`] (real, complex or ready-made colours; with a title, a scale bar
-//! and a colour bar) or a [`Plot`] (series, guide lines, a legend). [`Panel::render`] gives an [`Rgb`] picture, and
+//! A [`Panel`] is a grid of [`Cell`]s. Each is an [`Image`] (real, complex or ready-made colours; with a title, a scale
+//! bar and a colour bar) or a [`Plot`] (series, guide lines, a legend). [`Panel::render`] gives an [`Rgb`] picture, and
 //! [`Rgb::write_png`] writes it. The same input gives the same bytes.
 //!
 //! | module | its job |

@@ -20,16 +20,16 @@ pub enum Cell {
 
 /// A grid of images and plots, filled row by row.
 ///
-/// Columns are as wide as their widest cell, with its colour bar or axis numbers; images and plots of a row begin at the same
-/// height. A plot may span several columns ([`Plot::span`]).
+/// Columns are as wide as their widest cell, with its colour bar or axis numbers; images and plots of a row begin at
+/// the same height. A plot may span several columns ([`Plot::span`]).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Panel {
     /// Number of columns, at least 1.
     pub columns: usize,
     /// Height and width in pixels within which an image is drawn, and of a plot's axes; 16 to 8192.
     ///
-    /// An image smaller than this is enlarged by the largest whole factor that fits, so that every value is a square; a larger one
-    /// is reduced, each pixel the mean of the values under it.
+    /// An image smaller than this is enlarged by the largest whole factor that fits, so that every value is a square; a
+    /// larger one is reduced, each pixel the mean of the values under it.
     pub cell: [usize; 2],
     /// Size of the text: 1 (capitals ten pixels high) to 4. Margins grow with it.
     pub text: f64,
@@ -118,8 +118,9 @@ impl Panel {
     /// Draws the panel. The same panel gives the same bytes.
     ///
     /// # Errors
-    /// [`Error::Param`] for a panel without columns or cells, sizes outside their range, and impossible ranges or pixel sizes in a
-    /// cell; [`Error::Shape`] where lengths do not fit; [`Error::OverBudget`] when the picture would be larger than `limits`.
+    /// [`Error::Param`] for a panel without columns or cells, sizes outside their range, and impossible ranges or pixel
+    /// sizes in a cell; [`Error::Shape`] where lengths do not fit; [`Error::OverBudget`] when the picture would be
+    /// larger than `limits`.
     pub fn render(&self) -> Result<Rgb, Error> {
         self.check()?;
         let s = self.text;

@@ -171,7 +171,8 @@ struct Frame<'a> {
 }
 
 impl Plot {
-    /// Checks the fields, finds the ends of the axes, and says how much room the plot needs around a body of `[height, width]`.
+    /// Checks the fields, finds the ends of the axes, and says how much room the plot needs around a body of `[height,
+    /// width]`.
     pub(crate) fn measure(&self, cell: [usize; 2], s: f64) -> Result<(Measured, Room), Error> {
         for series in &self.series {
             if series.x.len() != series.y.len() {
@@ -329,8 +330,8 @@ impl Frame<'_> {
         onto.stroke(&dash(&[Segment { from, to }], 3.0 * s, 3.0 * s), s, [110, 110, 110], self.body);
     }
 
-    /// The baseline of a guide's label, from its left to its right end: on the right above a horizontal line (below, where there is
-    /// no room above), at the top beside a vertical one.
+    /// The baseline of a guide's label, from its left to its right end: on the right above a horizontal line (below,
+    /// where there is no room above), at the top beside a vertical one.
     fn guide_label_line(&self, guide: &Guide, s: f64) -> Segment {
         let Rect { x, y, width, .. } = self.body;
         let at = self.pixel(guide.axis, guide.value).round();
@@ -344,8 +345,8 @@ impl Frame<'_> {
         Segment { from: [left, baseline], to: [left + text, baseline] }
     }
 
-    /// Writes the label of a guide, when its line lies within the plot. At a vertical line it goes to the bottom when the legend is at
-    /// the top.
+    /// Writes the label of a guide, when its line lies within the plot. At a vertical line it goes to the bottom when
+    /// the legend is at the top.
     fn guide_label(&self, guide: &Guide, legend: Option<Rect>, s: f64, onto: &mut Rgb) {
         let Rect { x, y, width, height } = self.body;
         let at = self.pixel(guide.axis, guide.value);
@@ -394,7 +395,8 @@ impl Frame<'_> {
         [pad, sample, line, (self.body.width as f64 - 3.0 * pad - sample - 18.0 * s).max(0.0)]
     }
 
-    /// The box of the legend; none without names, and none where it does not fit: in a plot so small the curves come first.
+    /// The box of the legend; none without names, and none where it does not fit: in a plot so small the curves come
+    /// first.
     fn legend_place(&self, s: f64) -> Option<Rect> {
         let longest = self.named().map(|(_, series)| font::width(&series.label, s)).fold(0.0, f64::max);
         if longest == 0.0 || self.plot.legend == Legend::None {
@@ -523,7 +525,8 @@ fn ends(
     })
 }
 
-/// The part of a straight piece that lies within a box, a little enlarged (Liang and Barsky 1984); `None` when it misses it.
+/// The part of a straight piece that lies within a box, a little enlarged (Liang and Barsky 1984); `None` when it
+/// misses it.
 fn cut(from: [f64; 2], to: [f64; 2], r: Rect) -> Option<Segment> {
     const EDGE: f64 = 4.0;
     let low = [r.x as f64 - EDGE, r.y as f64 - EDGE];

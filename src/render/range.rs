@@ -36,15 +36,15 @@ impl Range {
 
     /// The limits [min, max] for `data`, always finite and with min < max.
     ///
-    /// A percentile p of n sorted values is linear between the values at ⌊p (n − 1)/100⌋ and the next. Where all values are
-    /// alike, the limits lie evenly around them; where none is finite, they are [0, 1].
+    /// A percentile p of n sorted values is linear between the values at ⌊p (n − 1)/100⌋ and the next. Where all values
+    /// are alike, the limits lie evenly around them; where none is finite, they are [0, 1].
     ///
     /// # Shapes
     /// Any number of values, in any order.
     ///
     /// # Errors
-    /// [`Error::Param`] for percentiles outside 0 to 100 or in the wrong order, and for fixed limits that are not finite or not
-    /// in order.
+    /// [`Error::Param`] for percentiles outside 0 to 100 or in the wrong order, and for fixed limits that are not
+    /// finite or not in order.
     ///
     /// # Examples
     /// ```

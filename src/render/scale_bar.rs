@@ -12,10 +12,11 @@ pub struct ScaleBar {
     pub label: String,
 }
 
-/// The scale bar of an image `width` pixels wide: the longest of 1, 2, 5 × 10ⁿ units that is not above `fraction` of the width.
+/// The scale bar of an image `width` pixels wide: the longest of 1, 2, 5 × 10ⁿ units that is not above `fraction` of
+/// the width.
 ///
-/// Lengths are written in Å up to 5 Å, then nm, µm and mm; spatial frequencies in Å⁻¹ down to 0.01 Å⁻¹, then nm⁻¹; angles in
-/// mrad, or µrad below 0.1 mrad. `None` when the pixel size is unknown.
+/// Lengths are written in Å up to 5 Å, then nm, µm and mm; spatial frequencies in Å⁻¹ down to 0.01 Å⁻¹, then nm⁻¹;
+/// angles in mrad, or µrad below 0.1 mrad. `None` when the pixel size is unknown.
 ///
 /// # Panics
 /// When `width` is 0, or the pixel size is not a positive finite number.

@@ -40,8 +40,8 @@ fn decimal(m: f64, n: i32) -> f64 {
     if n < 0 && n > -300 { m / 10f64.powi(-n) } else { m * 10f64.powi(n) }
 }
 
-/// Evenly spaced round values from `min` to `max`: steps of 1, 2 or 5 × 10ⁿ, about `target` of them and never more than twice
-/// as many.
+/// Evenly spaced round values from `min` to `max`: steps of 1, 2 or 5 × 10ⁿ, about `target` of them and never more than
+/// twice as many.
 ///
 /// Labels share one number of decimals, and one power of ten where they would be longer than about five figures.
 ///
