@@ -7,10 +7,14 @@
 //! | module | format | |
 //! |---|---|---|
 //! | [`npy`] | NumPy arrays | read, write, frame by frame |
+//! | [`npz`] | archives of npy | read, write |
+//! | [`tiff`] | 32-bit floating-point images and stacks | write |
 //! | [`png`] | pictures of 8 bits a channel | write |
 
 pub mod npy;
+pub mod npz;
 pub mod png;
+pub mod tiff;
 
 mod array;
 mod file;
