@@ -203,11 +203,23 @@ impl Hdf5 {
     /// # Errors
     /// [`Error::Format`] when the bytes are not HDF5.
     pub fn parse(bytes: Vec<u8>) -> Result<Self, Error> {
+        Hdf5::parse_limited(bytes, None)
+    }
+
+    /// Reads a file in memory of which one read may give at most `limits`.
+    ///
+    /// # Errors
+    /// As [`Hdf5::parse`].
+    pub fn parse_with(bytes: Vec<u8>, limits: Limits) -> Result<Self, Error> {
+        Hdf5::parse_limited(bytes, Some(limits))
+    }
+
+    fn parse_limited(bytes: Vec<u8>, limits: Option<Limits>) -> Result<Self, Error> {
         let len = bytes.len() as u64;
         let storage: DynStorage = Arc::new(BytesStorage::new(bytes));
-        let file = Hdf5File::from_storage_with_options(storage, options(len, None));
+        let file = Hdf5File::from_storage_with_options(storage, options(len, limits));
         let file = file.map_err(|e| convert(Path::new(""), e))?;
-        Ok(Hdf5 { path: PathBuf::new(), file, opened: Arc::default(), budget: budget(len, None) })
+        Ok(Hdf5 { path: PathBuf::new(), file, opened: Arc::default(), budget: budget(len, limits) })
     }
 
     /// Lists all groups and data sets below the root, a group before its members. A group that several links reach is entered

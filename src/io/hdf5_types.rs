@@ -1,7 +1,7 @@
 //! Element types of HDF5 and what they become: numbers, complex pairs, half precision, booleans; attributes.
 
 use hdf5_reader::error::ByteOrder;
-use hdf5_reader::{Attribute as Stored, Datatype, VarLenKind};
+use hdf5_reader::{Attribute as Stored, CompoundField, Datatype, VarLenKind};
 use num_complex::Complex;
 
 use crate::error::Error;
@@ -195,25 +195,29 @@ impl Kind {
 }
 
 /// Two floating-point numbers, one behind the other, by the names that programs give to the parts of a complex number.
-fn complex(size: u32, fields: &[hdf5_reader::CompoundField]) -> Result<Kind, String> {
-    if let [re, im] = fields {
-        let names = (re.name.to_ascii_lowercase(), im.name.to_ascii_lowercase());
-        let named = [("r", "i"), ("re", "im"), ("real", "imag")].contains(&(&names.0, &names.1));
-        let kinds = (Kind::of(&re.datatype)?, Kind::of(&im.datatype)?);
-        let descr = match kinds.0.descr {
-            "f4" => "c8",
-            "f8" => "c16",
-            _ => "",
-        };
-        let part = kinds.0.size() as u32;
-        if named && kinds.0 == kinds.1 && re.byte_offset == 0 && im.byte_offset == part && size == 2 * part {
-            if !descr.is_empty() {
-                return Ok(Kind { descr, swapped: kinds.0.swapped, plain: false });
-            }
-        }
+fn complex(size: u32, fields: &[CompoundField]) -> Result<Kind, String> {
+    if let [re, im] = fields
+        && let Some(kind) = pair(size, re, im)?
+    {
+        return Ok(kind);
     }
     let names: Vec<&str> = fields.iter().take(8).map(|f| f.name.as_str()).collect();
     Err(format!("records of {} fields ({} …)", fields.len(), names.join(", ")))
+}
+
+fn pair(size: u32, re: &CompoundField, im: &CompoundField) -> Result<Option<Kind>, String> {
+    let names = (re.name.to_ascii_lowercase(), im.name.to_ascii_lowercase());
+    let named = [("r", "i"), ("re", "im"), ("real", "imag")].contains(&(&names.0, &names.1));
+    let (kind, other) = (Kind::of(&re.datatype)?, Kind::of(&im.datatype)?);
+    let part = kind.size() as u32;
+    let packed = re.byte_offset == 0 && im.byte_offset == part && size == 2 * part;
+    let descr = match kind.descr {
+        "f4" => "c8",
+        "f8" => "c16",
+        _ => return Ok(None),
+    };
+    let pair = Kind { descr, swapped: kind.swapped, plain: false };
+    Ok((named && packed && kind == other).then_some(pair))
 }
 
 /// Name and value of an attribute.
@@ -234,7 +238,7 @@ fn dims_of(stored: &Stored) -> Result<Vec<usize>, Error> {
 
 fn numbers(stored: &Stored, kind: Kind) -> Result<Attribute, Error> {
     let dims = dims_of(stored)?;
-    let needed = checked_len(&dims)?.checked_mul(kind.size()).unwrap_or(usize::MAX);
+    let needed = checked_len(&dims)?.saturating_mul(kind.size());
     let bytes = stored.raw_data.get(..needed).unwrap_or(&stored.raw_data);
     Ok(Attribute::Array(kind.decode(&dims, bytes)?))
 }

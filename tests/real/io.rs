@@ -4,6 +4,7 @@ use exitwave::Error;
 use exitwave::io::hdf5::{Attribute, Hdf5, Hdf5Frames, ObjectKind};
 use exitwave::io::npz::Npz;
 use exitwave::io::{Array, npy};
+use exitwave::shape::Limits;
 use exitwave::source::FrameSource;
 
 use crate::support::data;
@@ -162,13 +163,137 @@ fn the_siemens_star_opens() {
     assert!(npz.get("probe").unwrap().is_complex());
 }
 
+/// File, number of elements, sum, minimum and maximum of its signal, as another program reads it.
+const SIGNALS: [(&str, usize, f64, f64, f64); 7] = [
+    ("eds/core_shell.hspy", 64 * 64 * 992, 884_071.0, 0.0, 68.0),
+    ("formats/emd_Si100_3D.emd", 37 * 22 * 22, 442.428_139_325_878_9, 0.0, 0.144_691_556_692_123_4),
+    ("formats/emd_example_signal.emd", 27, 351.0, 0.0, 26.0),
+    ("formats/hspy_example2_v3.1.hspy", 256, 250_910.0, 718.0, 1218.0),
+    ("formats/velox_camera_ceta_imaging.emd", 512 * 512, -411_708.0, -10.0, 7.0),
+    ("formats/velox_stem_4_detectors.emd", 128 * 128, 163_768_109.0, 9989.0, 10003.0),
+    ("tomography/HAADF_Aligned.hspy", 77 * 256 * 256, 21_406_343_384.229_748, 0.0, 64_197.714_843_75),
+];
+
 #[test]
-fn a_big_endian_detector_file_opens() {
-    let Some(path) = data("data/stem4d/fpd_file_test.hdf5") else { return };
-    let file = Hdf5::open(path).unwrap();
-    let sets = file.list().unwrap();
-    let wanted = |o: &&exitwave::io::hdf5::Object| matches!(&o.kind, ObjectKind::Dataset { dims, .. } if dims == &[2, 2, 1, 256, 256]);
-    let set = sets.iter().find(wanted).expect("the set of frames");
-    let whole = file.read(&set.path).unwrap().into_real::<f64>().unwrap();
-    assert!(whole.as_slice().iter().sum::<f64>() > 0.0);
+fn signals_of_other_programs_have_their_sums() {
+    for (name, len, sum, min, max) in SIGNALS {
+        let Some(path) = data(&format!("data/{name}")) else { return };
+        let file = Hdf5::open(path).unwrap();
+        let mut found = false;
+        for object in file.list().unwrap() {
+            let ObjectKind::Dataset { dims, .. } = &object.kind else { continue };
+            if dims.iter().product::<usize>() != len {
+                continue;
+            }
+            let Ok(values) = file.read(&object.path).and_then(Array::into_real::<f64>) else { continue };
+            let s: f64 = values.as_slice().iter().sum();
+            let lo = values.as_slice().iter().copied().fold(f64::INFINITY, f64::min);
+            let hi = values.as_slice().iter().copied().fold(f64::NEG_INFINITY, f64::max);
+            // The sums were taken in another order: n roundings of the running sum.
+            let tolerance = f64::EPSILON * len as f64 * sum.abs();
+            found |= (s - sum).abs() <= tolerance && lo == min && hi == max;
+        }
+        assert!(found, "{name}: no data set has the expected sum");
+    }
+}
+
+#[test]
+fn everything_in_the_files_of_the_field_is_read_or_refused_by_name() {
+    for name in [
+        "formats/emd_py4DSTEM_size2x3x4x5.h5",
+        "formats/emd_type1_stringDims.h5",
+        "formats/emd_fei_example_tem_stack.emd",
+        "formats/arina/test_00_master.h5",
+        "stem4d/fpd_file_test.hdf5",
+        "ptychography/PETRAIII_P25_Near_Field_Ptycho.cxi",
+    ] {
+        let Some(path) = data(&format!("data/{name}")) else { return };
+        let file = Hdf5::open(path).unwrap();
+        let mut sets = 0;
+        for object in file.list().unwrap() {
+            let ObjectKind::Dataset { dims, dtype, .. } = &object.kind else {
+                assert_eq!(object.kind, ObjectKind::Group, "{name}: {object:?}");
+                continue;
+            };
+            sets += 1;
+            match file.read(&object.path) {
+                Ok(array) => assert_eq!(array.dims(), dims),
+                Err(Error::Unsupported { .. }) if dtype == "string" => {
+                    assert_eq!(file.read_strings(&object.path).unwrap().dims(), dims);
+                }
+                Err(Error::Unsupported { what }) => assert!(what.contains(dtype.as_str()), "{name}: {what}"),
+                Err(e) => panic!("{name}, {}: {e}", object.path),
+            }
+        }
+        assert!(sets > 0, "{name}");
+    }
+}
+
+/// The files of a fuzz target's corpus: seeds and what fuzzing found.
+fn corpus(target: &str) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files.into_iter().map(|p| (p.clone(), std::fs::read(p).unwrap())).collect()
+}
+
+fn use_npz(bytes: Vec<u8>) {
+    let Ok(file) = Npz::parse(bytes) else { return };
+    for name in file.names() {
+        let _ = file.get(name);
+    }
+}
+
+fn use_hdf5(bytes: Vec<u8>) {
+    let Ok(file) = Hdf5::parse_with(bytes, Limits { bytes: 1 << 24 }) else { return };
+    for object in file.list().unwrap_or_default() {
+        let ObjectKind::Dataset { dims, .. } = &object.kind else { continue };
+        let _ = file.read(&object.path);
+        let _ = file.read_strings(&object.path);
+        let _ = file.read_part(&object.path, &dims.iter().map(|&d| d / 2..d).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn fuzz_corpus_is_replayed() {
+    for (path, bytes) in corpus("npy") {
+        if let Ok(Array::U16(t)) = npy::parse(&bytes) {
+            assert_eq!(npy::parse(&npy::to_bytes(&t).unwrap()).unwrap(), Array::U16(t), "{}", path.display());
+        }
+    }
+    corpus("npz").into_iter().for_each(|(_, bytes)| use_npz(bytes));
+    corpus("hdf5").into_iter().for_each(|(_, bytes)| use_hdf5(bytes));
+}
+
+#[test]
+fn no_prefix_of_a_seed_panics() {
+    for (_, bytes) in corpus("npy") {
+        (0..bytes.len()).for_each(|n| drop(npy::parse(&bytes[..n])));
+    }
+    for (_, bytes) in corpus("npz") {
+        (0..bytes.len()).for_each(|n| use_npz(bytes[..n].to_vec()));
+    }
+    // The files of HDF5 are longer; every seventh length of them, and the last hundred.
+    for (_, bytes) in corpus("hdf5") {
+        for n in (0..bytes.len()).filter(|n| n % 7 == 0 || bytes.len() - n < 100) {
+            use_hdf5(bytes[..n].to_vec());
+        }
+    }
+}
+
+#[test]
+fn our_own_seeds_read_as_they_were_made() {
+    let expected: Vec<u16> = (0..64).collect();
+    for (path, bytes) in corpus("hdf5") {
+        let Some(name) =
+            [("contiguous", "g/data"), ("gzip_shuffle", "data"), ("latest", "bt2"), ("bitshuffle", "data")]
+                .iter()
+                .find(|(stem, _)| path.file_stem().is_some_and(|s| s == *stem))
+        else {
+            continue;
+        };
+        let Array::U16(t) = Hdf5::parse(bytes).unwrap().read(name.1).unwrap() else { panic!("16 bits") };
+        assert_eq!((t.dims(), t.as_slice()), (&[2, 2, 4, 4][..], expected.as_slice()), "{}", path.display());
+    }
 }
