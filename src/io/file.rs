@@ -46,14 +46,21 @@ impl Drop for Part {
 pub(crate) struct FileAt {
     path: PathBuf,
     len: u64,
+    input: Input,
+}
+
+/// Where the bytes come from.
+#[derive(Debug)]
+enum Input {
     #[cfg(unix)]
-    file: File,
+    File(File),
     #[cfg(not(unix))]
-    file: std::sync::Mutex<File>,
+    File(std::sync::Mutex<File>),
+    Mapped(memmap2::Mmap),
 }
 
 impl FileAt {
-    /// Opens for reading and notes the length.
+    /// Opens for positioned reads and notes the length.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -62,7 +69,17 @@ impl FileAt {
         let len = file.metadata().map_err(|e| Error::io(path, e))?.len();
         #[cfg(not(unix))]
         let file = std::sync::Mutex::new(file);
-        Ok(FileAt { path: path.to_path_buf(), len, file })
+        Ok(FileAt { path: path.to_path_buf(), len, input: Input::File(file) })
+    }
+
+    /// Opens and maps the file; see [`super::mapping`] for what that entails.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub(crate) fn open_mapped(path: &Path) -> Result<Self, Error> {
+        let file = File::open(path).map_err(|e| Error::io(path, e))?;
+        let map = super::mapping::map(&file).map_err(|e| Error::io(path, e))?;
+        Ok(FileAt { path: path.to_path_buf(), len: map.len() as u64, input: Input::Mapped(map) })
     }
 
     /// Its length in bytes when it was opened.
@@ -75,21 +92,32 @@ impl FileAt {
     /// # Errors
     /// [`Error::Io`]; a file that has become shorter gives an unexpected end of file.
     pub(crate) fn read_exact_at(&self, offset: u64, out: &mut [u8]) -> Result<(), Error> {
-        self.read_exact_at_os(offset, out).map_err(|e| Error::io(&self.path, e))
+        match &self.input {
+            Input::File(file) => read_exact_at(file, offset, out),
+            Input::Mapped(map) => copy_at(map, offset, out),
+        }
+        .map_err(|e| Error::io(&self.path, e))
     }
+}
 
-    #[cfg(unix)]
-    fn read_exact_at_os(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
-        std::os::unix::fs::FileExt::read_exact_at(&self.file, out, offset)
-    }
+fn copy_at(map: &[u8], offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+    let start = usize::try_from(offset).ok();
+    let bytes = start.and_then(|start| map.get(start..start.checked_add(out.len())?));
+    out.copy_from_slice(bytes.ok_or(std::io::ErrorKind::UnexpectedEof)?);
+    Ok(())
+}
 
-    #[cfg(not(unix))]
-    fn read_exact_at_os(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
-        use std::io::{Read, Seek, SeekFrom};
-        let mut file = self.file.lock().unwrap_or_else(|e| e.into_inner());
-        file.seek(SeekFrom::Start(offset))?;
-        file.read_exact(out)
-    }
+#[cfg(unix)]
+fn read_exact_at(file: &File, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, out, offset)
+}
+
+#[cfg(not(unix))]
+fn read_exact_at(file: &std::sync::Mutex<File>, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut file = file.lock().unwrap_or_else(|e| e.into_inner());
+    file.seek(SeekFrom::Start(offset))?;
+    file.read_exact(out)
 }
 
 #[cfg(test)]
@@ -125,11 +153,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.bin");
         fs::write(&path, b"0123456789").unwrap();
-        let file = FileAt::open(&path).unwrap();
-        assert_eq!(file.len(), 10);
-        let mut out = [0; 3];
-        file.read_exact_at(7, &mut out).unwrap();
-        assert_eq!(&out, b"789");
-        assert!(matches!(file.read_exact_at(8, &mut out), Err(Error::Io { .. })));
+        for file in [FileAt::open(&path).unwrap(), FileAt::open_mapped(&path).unwrap()] {
+            assert_eq!(file.len(), 10);
+            let mut out = [0; 3];
+            file.read_exact_at(7, &mut out).unwrap();
+            assert_eq!(&out, b"789");
+            for beyond in [8, u64::MAX] {
+                assert!(matches!(file.read_exact_at(beyond, &mut out), Err(Error::Io { .. })));
+            }
+        }
     }
 }

@@ -6,14 +6,25 @@
 //!
 //! | module | format | |
 //! |---|---|---|
-//! | [`npy`] | NumPy arrays | read, write, frame by frame |
+//! | [`npy`] | NumPy arrays | read, write, frame by frame (read or mapped) |
+//! | [`npz`] | archives of npy | read, write |
+//! | [`hdf5`] | HDF5, any structure | read: list, attributes, whole sets, parts, frames |
+//! | [`tiff`] | 32-bit floating-point images and stacks | write |
 //! | [`png`] | pictures of 8 bits a channel | write |
 
+pub mod hdf5;
 pub mod npy;
+pub mod npz;
 pub mod png;
+pub mod tiff;
 
 mod array;
 mod file;
+mod hdf5_filters;
+mod hdf5_frames;
+mod hdf5_links;
+mod hdf5_types;
+mod mapping;
 mod npy_frames;
 
 pub use array::{Array, ArrayRef, NpyElement};

@@ -12,8 +12,8 @@ use crate::source::{DType, FrameSource, check_request};
 /// Bytes that are read at once: a compromise between system calls and cache.
 const BLOCK: usize = 1 << 18;
 
-/// A data set in an npy file that is read when frames are asked for, by positioned reads. Nothing is mapped: a file that is cut
-/// short while it is open gives an error.
+/// A data set in an npy file that is read when frames are asked for, by positioned reads: a file that is cut short while it is
+/// open gives an error.
 ///
 /// Several threads may read at once; each call has a buffer of 256 KiB of its own.
 #[derive(Debug)]
@@ -39,8 +39,22 @@ impl NpyFrames {
     /// - as [`crate::io::npy::read`],
     /// - [`Error::Unsupported`] for complex elements, Fortran order and other numbers of axes: read those whole.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, Error> {
-        let file = FileAt::open(path.as_ref())?;
-        let path = path.as_ref();
+        NpyFrames::new(path.as_ref(), FileAt::open(path.as_ref())?)
+    }
+
+    /// The same through a memory map, which saves a copy when frames are read many times.
+    ///
+    /// The file must not be shortened or rewritten, by this program or another, as long as the result lives: a shortened file kills
+    /// the process at the next read, a rewritten one gives a mixture of old and new values. Take [`NpyFrames::open`] for files
+    /// that an acquisition program may still touch.
+    ///
+    /// # Errors
+    /// As [`NpyFrames::open`].
+    pub fn open_mapped(path: impl AsRef<Path>) -> Result<Self, Error> {
+        NpyFrames::new(path.as_ref(), FileAt::open_mapped(path.as_ref())?)
+    }
+
+    fn new(path: &Path, file: FileAt) -> Result<Self, Error> {
         let header = read_header(&mut Cursor { file: &file, at: 0 }, file.len(), path)?;
         let Header { dims, offset, fortran, swapped, descr } = header;
         let shape = match *dims.as_slice() {
@@ -169,15 +183,16 @@ mod tests {
         // A frame of 300 × 301 f64 needs more than one block.
         let t = Tensor::from_fn(&[2, 2, 300, 301], |i| (i[0] * 7 + i[1] * 5 + i[2] * 3 + i[3]) as f64);
         npy::write(&path, &t).unwrap();
-        let source = NpyFrames::open(&path).unwrap();
-        assert_eq!((source.shape(), source.dtype()), ([2, 2, 300, 301], DType::F64));
-        let (mut a, mut b) = (vec![0.0; 2 * 300 * 301], vec![0.0; 2 * 300 * 301]);
-        for first in 0..3 {
-            source.read_frames(first, &mut a).unwrap();
-            t.read_frames(first, &mut b).unwrap();
-            assert_eq!(a, b);
+        for source in [NpyFrames::open(&path).unwrap(), NpyFrames::open_mapped(&path).unwrap()] {
+            assert_eq!((source.shape(), source.dtype()), ([2, 2, 300, 301], DType::F64));
+            let (mut a, mut b) = (vec![0.0; 2 * 300 * 301], vec![0.0; 2 * 300 * 301]);
+            for first in 0..3 {
+                source.read_frames(first, &mut a).unwrap();
+                t.read_frames(first, &mut b).unwrap();
+                assert_eq!(a, b);
+            }
+            assert!(matches!(source.read_frames(3, &mut a), Err(Error::Shape { .. })));
         }
-        assert!(matches!(source.read_frames(3, &mut a), Err(Error::Shape { .. })));
     }
 
     #[test]
