@@ -353,27 +353,47 @@ fn complex_operators_are_solved_as_complex_systems() {
     // LSQR on words, for a complex-linear operator, against the complex least-squares solution.
     let (m, n) = (7, 4);
     let a = complex_normals(m * n, 8);
-    let mut words = vec![0.0; 4 * m * n];
+    let mut matrix = vec![0.0; 4 * m * n];
     for i in 0..m {
         for j in 0..n {
             let z = a[i * n + j];
             for (di, dj, value) in [(0, 0, z.re), (0, 1, -z.im), (1, 0, z.im), (1, 1, z.re)] {
-                words[(2 * i + di) * 2 * n + 2 * j + dj] = value;
+                matrix[(2 * i + di) * 2 * n + 2 * j + dj] = value;
             }
         }
     }
-    let op = Dense::new(&Space::complex(&[n]), &Space::complex(&[m]), words);
+    let op = Dense::new(&Space::complex(&[n]), &Space::complex(&[m]), matrix);
     let b = complex_normals(m, 9);
     let params = LsqrParams { tolerance_a: 1e-15, tolerance_b: 1e-15, ..LsqrParams::default() };
-    let found = lsqr(&op, bytemuck_words(&b).as_slice(), None, &params, &mut silent).unwrap();
+    let found = lsqr(&op, &words(&b), None, &params, &mut silent).unwrap();
     let want = qr_solve_complex(m, n, &a, &b).unwrap();
     let x: Vec<C> = found.x.chunks(2).map(|z| C::new(z[0], z[1])).collect();
     // A random 7 × 4 matrix is well conditioned.
     assert!(difference(&x, &want) < 1e-12, "{}", difference(&x, &want));
 }
 
-fn bytemuck_words(z: &[C]) -> Vec<f64> {
+fn words(z: &[C]) -> Vec<f64> {
     z.iter().flat_map(|z| [z.re, z.im]).collect()
+}
+
+#[test]
+fn solvers_reach_single_precision_in_single_precision() {
+    let n = 40;
+    let space = Space::real(&[n]);
+    let d: Vec<f32> = (0..n).map(|i| 1.0 + i as f32 / 10.0).collect();
+    let b: Vec<f32> = normals(n, 6).iter().map(|&v| v as f32).collect();
+    let op = exitwave::op::Diagonal::real(&space, d.clone()).unwrap();
+    let by_cg = cg(&op, &b, None, &CgParams { iterations: 200, tolerance: 1e-6 }, &mut silent).unwrap();
+    // Tolerances of zero mean the ε of f32.
+    let params = LsqrParams { iterations: 200, tolerance_a: 0.0, tolerance_b: 0.0, ..LsqrParams::default() };
+    let by_lsqr = lsqr(&op, &b, None, &params, &mut silent).unwrap();
+    let a: Vec<f32> = (0..n * n).map(|i| if i % n == i / n { d[i % n] } else { 0.0 }).collect();
+    let by_svd = least_squares(n, n, &a, &b, &LeastSquaresParams::default()).unwrap();
+    assert_eq!((by_cg.stop, by_lsqr.stop, by_svd.rank), (Stop::Converged, Stop::Converged, n));
+    for x in [by_cg.x, by_lsqr.x, by_svd.x, cholesky_solve(n, &a, &b).unwrap(), qr_solve(n, n, &a, &b).unwrap()] {
+        // A condition number of 5, a tolerance of 1e-6, and vectors of norm 6: 3e-5.
+        (0..n).for_each(|i| assert!((x[i] - b[i] / d[i]).abs() < 3e-5, "{} and {}", x[i], b[i] / d[i]));
+    }
 }
 
 #[test]

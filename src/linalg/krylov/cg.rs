@@ -64,7 +64,7 @@ pub fn cg<T: Real>(
     if op.domain().words() != op.range().words() {
         return Err(Error::shape("cg: a square operator", op.domain().dims(), op.range().dims()));
     }
-    if !(params.tolerance >= 0.0) {
+    if params.tolerance.is_nan() || params.tolerance < 0.0 {
         return Err(Error::param("tolerance", params.tolerance, "a number of at least 0"));
     }
     let mut x = vector::start(op, b, x0)?;
@@ -83,13 +83,10 @@ pub fn cg<T: Real>(
     let limit = params.tolerance * vector::norm(b);
     let mut residual = vec![rr.sqrt()];
 
-    let mut stop = Stop::Iterations;
+    // The start may be the solution.
+    let mut stop = if rr.sqrt() <= limit { Stop::Converged } else { Stop::Iterations };
     let mut iterations = 0;
-    while iterations < params.iterations {
-        if rr.sqrt() <= limit {
-            stop = Stop::Converged;
-            break;
-        }
+    while stop == Stop::Iterations && iterations < params.iterations {
         op.apply(&p, &mut ap, Write::Set, &mut scratch);
         let pap = finite(vector::dot(&p, &ap), iterations + 1)?;
         if pap <= 0.0 {
@@ -108,13 +105,13 @@ pub fn cg<T: Real>(
 
         iterations += 1;
         residual.push(rr.sqrt());
-        if observe(&Step::new(iterations, params.iterations, rr.sqrt())).is_break() {
-            stop = Stop::Cancelled;
-            break;
+        if rr.sqrt() <= limit {
+            stop = Stop::Converged;
         }
-    }
-    if stop == Stop::Iterations && rr.sqrt() <= limit {
-        stop = Stop::Converged;
+        let step = Step::new(iterations, params.iterations, rr.sqrt());
+        if observe(&step).is_break() && stop == Stop::Iterations {
+            stop = Stop::Cancelled;
+        }
     }
     Ok(KrylovResult { x, iterations, residual, stop })
 }

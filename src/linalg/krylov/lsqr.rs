@@ -54,8 +54,8 @@ impl Default for LsqrParams {
 /// - [`Error::NotFinite`] when the operator produces NaN or an infinity.
 ///
 /// # References
-/// C. C. Paige, M. A. Saunders, ACM Trans. Math. Softw. 8, 43 (1982): bidiagonalisation eq. (3.1), iteration section 4.1, damping
-/// section 2 (its rotations as in the authors' Algorithm 583, same journal, p. 195), stopping rules section 6.
+/// C. C. Paige, M. A. Saunders, ACM Trans. Math. Softw. 8, 43 (1982): bidiagonalisation section 3, iteration section 4.1, norms
+/// section 5, stopping rules section 6; the rotations of the damping as in their Algorithm 583, same journal, p. 195.
 ///
 /// # Examples
 /// ```
@@ -161,14 +161,14 @@ pub fn lsqr<T: Real>(
 
 fn check(params: &LsqrParams) -> Result<(), Error> {
     for (name, value) in [("tolerance_a", params.tolerance_a), ("tolerance_b", params.tolerance_b)] {
-        if !(value >= 0.0) {
+        if value.is_nan() || value < 0.0 {
             return Err(Error::param(name, value, "a number of at least 0"));
         }
     }
     if !(params.damping >= 0.0 && params.damping.is_finite()) {
         return Err(Error::param("damping", params.damping, "a finite number of at least 0"));
     }
-    if !(params.condition_limit > 1.0) {
+    if params.condition_limit.is_nan() || params.condition_limit <= 1.0 {
         return Err(Error::param("condition_limit", params.condition_limit, "a number above 1"));
     }
     Ok(())
