@@ -59,4 +59,3 @@ pub use restrict::{Crop, Restrict};
 pub use scaled::Scaled;
 pub use stack::{BlockDiagonal, Stack};
 pub use sum::Sum;
-
