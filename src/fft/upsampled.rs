@@ -116,10 +116,14 @@ impl<T: Real> LinearOp<T> for UpsampledDft<T> {
     }
     fn apply(&self, x: &[T], y: &mut [T], w: Write, scratch: &mut [T]) {
         check_apply::<T>(self, x.len(), y.len(), scratch.len());
-        self.forward(bytemuck::cast_slice(x), bytemuck::cast_slice_mut(y), w, bytemuck::cast_slice_mut(scratch));
+        // Scratch may be longer, and odd.
+        let scratch = bytemuck::cast_slice_mut(&mut scratch[..self.scratch_len()]);
+        self.forward(bytemuck::cast_slice(x), bytemuck::cast_slice_mut(y), w, scratch);
     }
     fn apply_adjoint(&self, y: &[T], x: &mut [T], w: Write, scratch: &mut [T]) {
         check_apply::<T>(self, x.len(), y.len(), scratch.len());
-        self.adjoint(bytemuck::cast_slice(y), bytemuck::cast_slice_mut(x), w, bytemuck::cast_slice_mut(scratch));
+        // Scratch may be longer, and odd.
+        let scratch = bytemuck::cast_slice_mut(&mut scratch[..self.scratch_len()]);
+        self.adjoint(bytemuck::cast_slice(y), bytemuck::cast_slice_mut(x), w, scratch);
     }
 }

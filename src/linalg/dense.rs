@@ -50,7 +50,7 @@ fn check_finite(op: &'static str, at: Option<usize>) -> Result<(), Error> {
 
 /// Number of right-hand sides in `b`, which holds rows of them.
 pub(super) fn columns(op: &'static str, m: usize, len: usize) -> Result<usize, Error> {
-    if m == 0 || len == 0 || len % m != 0 {
+    if m == 0 || len == 0 || !len.is_multiple_of(m) {
         return Err(Error::shape(op, &[m, 1], &[len]));
     }
     Ok(len / m)

@@ -2,8 +2,9 @@
 
 use std::fmt::Debug;
 
+use crate::error::Error;
 use crate::real::Real;
-use crate::shape::Space;
+use crate::shape::{Field, Space, checked_len};
 
 /// What a kernel does with its output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,4 +86,30 @@ pub(crate) fn check_apply<T: Real>(op: &dyn LinearOp<T>, x: usize, y: usize, scr
     if scratch < op.scratch_len() {
         crate::error::length_mismatch("LinearOp", "scratch", op.scratch_len(), scratch)
     }
+}
+
+/// The words of a space, checked when an operator is made: at least one element, and a length that fits into `usize`.
+pub(crate) fn checked_words(name: &'static str, space: &Space) -> Result<usize, Error> {
+    let len = checked_len(space.dims())?;
+    if len == 0 {
+        return Err(Error::param(name, format!("{:?}", space.dims()), "a space with at least one element"));
+    }
+    let words = match space.field() {
+        Field::Real => Some(len),
+        Field::Complex => len.checked_mul(2),
+    };
+    words.ok_or(Error::OutOfMemory { bytes: u64::MAX })
+}
+
+/// Demands that two operators meet in the same space: the same dimensions, and the same field.
+pub(crate) fn same_space(op: &'static str, expected: &Space, got: &Space) -> Result<(), Error> {
+    if expected.dims() != got.dims() {
+        return Err(Error::shape(op, expected.dims(), got.dims()));
+    }
+    if expected.field() != got.field() {
+        return Err(Error::Unsupported {
+            what: format!("{op}: one space is {:?}, the other {:?} (see op::Reshape)", expected.field(), got.field()),
+        });
+    }
+    Ok(())
 }

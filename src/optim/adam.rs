@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn the_first_step_is_the_sign_of_the_gradient() {
-        let (mut m, mut v, mut d) = ([0.0f64; 3], [0.0; 3], [0.0; 3]);
+        let (mut m, mut v, mut d) = ([0.0f64; 3], [0.0; 3], [0.0f64; 3]);
         Adam::default().step(1, &[3.0, -0.01, 0.0], &mut m, &mut v, &mut d);
         assert!((d[0] + 1.0).abs() < 1e-9 && (d[1] - 1.0).abs() < 1e-9 && d[2] == 0.0);
     }

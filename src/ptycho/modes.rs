@@ -3,7 +3,7 @@
 use num_complex::Complex;
 
 use crate::error::Error;
-use crate::linalg::hermitian_eigen;
+use crate::linalg::eigen::hermitian_eigen;
 use crate::real::Real;
 use crate::tensor::Tensor;
 

@@ -1,5 +1,7 @@
 //! The physics and the algebra as properties, over random shapes and values.
 
+#[path = "../support/dense.rs"]
+mod dense;
 mod fft;
 mod linalg;
 mod metrics;

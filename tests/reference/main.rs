@@ -1,5 +1,7 @@
 //! Closed forms and published values, each with its source.
 
+#[path = "../support/dense.rs"]
+mod dense;
 mod fft;
 mod linalg;
 mod metrics;
