@@ -3,17 +3,11 @@
 use num_complex::Complex;
 
 use crate::error::Error;
-use crate::fft::{FourierShift, ifft_shift};
-use crate::metrics::plane::NormalEquations;
+use crate::metrics::align::{Aligned, Aligner, Kind};
 use crate::metrics::register::PeakFinder;
-use crate::metrics::{Plane, check, complex_correlation, pixelwise};
-use crate::op::{LinearOp, Write};
+use crate::metrics::{check, complex_correlation};
 use crate::real::{Real, arg, cis};
-use crate::shape::Field;
 use crate::units::Angle;
-
-/// Times that ramp and shift are found in turn.
-const ROUNDS: usize = 4;
 
 /// What a measurement leaves free, and a comparison must not count as an error.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,23 +26,27 @@ pub enum Gauge {
 pub struct GaugeParams {
     /// What is free.
     pub gauge: Gauge,
-    /// Shifts are found on a grid of 1/`upsample` pixels, 1 to 1000.
+    /// Shifts are first sought on a grid of 1/`upsample` pixels, 1 to 1000, then refined together with the plane.
     pub upsample: usize,
     /// Largest shift in pixels; keeps a crystal from being moved by a lattice vector.
     pub max_shift: Option<f64>,
 }
 
-/// A plane is free; shifts, where free, are found to 1/100 pixel.
+/// A plane is free; shifts, where free, are sought on a grid of 1/20 pixel.
 impl Default for GaugeParams {
     fn default() -> Self {
-        GaugeParams { gauge: Gauge::Ramp, upsample: 100, max_shift: None }
+        GaugeParams { gauge: Gauge::Ramp, upsample: 20, max_shift: None }
     }
 }
 
 impl GaugeParams {
-    /// What is left of the largest shift after this one.
-    pub(super) fn left(&self, shift: [f64; 2]) -> Option<f64> {
-        self.max_shift.map(|m| (m - shift[0].hypot(shift[1])).max(0.0))
+    pub(super) fn check(&self) -> Result<(), Error> {
+        match self.max_shift {
+            Some(s) if !(s >= 0.0 && s.is_finite()) => {
+                Err(Error::param("max_shift", s, "a finite number of pixels >= 0"))
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -79,13 +77,14 @@ pub struct ObjectComparison {
 /// o(r) ≈ γ e^{i(α + g·(r − c))} t(r + s)      aligned(r) = o(r − s) e^{−i(α + g·(r − s − c))},   c = (⌊ny/2⌋, ⌊nx/2⌋)
 /// ```
 ///
-/// 1. **Ramp.** The transform of w o t̄ peaks at g; its maximum, on a fine grid, starts a Gauss–Newton ascent of Σ w Re(o t̄ e^{−i(α + g·(r − c))}), whose
-///    steps solve Σ w|o t̄| J Jᵀ δ = Σ w Im(o t̄ e^{−iθ}) J with J = (1, y, x); each raises the sum, because cos has no larger curvature.
+/// 1. **Ramp.** The transform of w o t̄ peaks at g; its maximum, on a fine grid, starts an ascent of Σ w Re(o t̄ e^{−i(α + g·(r − c))}), whose
+///    steps solve Σ w|o t̄| J Jᵀ δ = Σ w Im(o t̄ e^{−iθ}) J with J = (1, y, x); each raises the sum, because cos has no larger curvature than 1.
 /// 2. **Shift.** Plain cross-correlation of the weighted objects without their means, on a grid of 1/`upsample` pixels.
+/// 3. **Both**, in turn a few times, then refined together with the amplitude by Gauss–Newton on Σ w |β·aligned − t|².
 ///
-/// The two are found in turn, starting once with either, and the better result is kept: a weak object allows the ramp to be found before the
-/// shift, a strong one the shift before a small ramp. The object is moved as a periodic one; pixels within the shift of an edge are not to be
-/// trusted, and weights should leave them out.
+/// With a free shift this is done twice, starting with either, and the better result is kept: a weak object allows the ramp to be found before
+/// the shift, a strong one the shift before a small ramp. The object is moved as a periodic one; pixels within the shift of an edge are not to
+/// be trusted, and weights should leave them out.
 ///
 /// # Errors
 /// [`Error::Shape`] for lengths that do not fit, [`Error::Data`] for values that are not finite, weights that are negative, all 0 or on a line,
@@ -106,19 +105,12 @@ pub fn compare_objects<T: Real>(
     let t = check::finite_complex("truth", truth)?;
     let o = check::finite_complex("object", object)?;
     let w = check::weights("compare_objects", weights, t.len())?;
+    params.check()?;
     let finder = PeakFinder::new(dims, params.upsample)?;
-    let fit = Fit { t: &t, o: &o, w: &w, finder, params, dims };
-
-    let mut best = fit.align(First::Ramp)?;
-    if params.gauge == Gauge::RampAndShift {
-        let other = fit.align(First::Shift)?;
-        if overlap(&t, &other.1, &w) > overlap(&t, &best.1, &w) {
-            best = other;
-        }
-    }
-    let (plane, aligned, shift) = best;
-
+    let aligner = Aligner { kind: Kind::Object, truth: &t, object: &o, weights: &w, dims, params, finder };
+    let Aligned { plane, shift, image: aligned } = aligner.run()?;
     let correlation = complex_correlation(&aligned, &t, Some(&w))?;
+
     let (mut square, mut weight) = (0.0, 0.0);
     let mut cross = Complex::new(0.0, 0.0);
     let (mut tt, mut oo) = (0.0, 0.0);
@@ -145,130 +137,10 @@ pub fn compare_objects<T: Real>(
     })
 }
 
-/// ρ = |Σ w o t̄| / √(Σ w|o|² Σ w|t|²).
-fn overlap(t: &[Complex<f64>], o: &[Complex<f64>], w: &[f64]) -> f64 {
-    let power = |x: &[Complex<f64>]| x.iter().zip(w).map(|(x, w)| w * x.norm_sqr()).sum::<f64>();
-    let cross: Complex<f64> = t.iter().zip(o).zip(w).map(|((t, o), w)| o * t.conj() * w).sum();
-    (cross.norm() / (power(t).sqrt() * power(o).sqrt())).min(1.0)
-}
-
-/// What is found first.
-#[derive(Clone, Copy, PartialEq)]
-enum First {
-    Ramp,
-    Shift,
-}
-
-/// Truth, object, weights, and how to align them.
-struct Fit<'a> {
-    t: &'a [Complex<f64>],
-    o: &'a [Complex<f64>],
-    w: &'a [f64],
-    finder: PeakFinder,
-    params: &'a GaugeParams,
-    dims: [usize; 2],
-}
-
-type Aligned = (Plane, Vec<Complex<f64>>, [f64; 2]);
-
-impl Fit<'_> {
-    /// The plane of o over t, o in t's gauge, and the shift that was applied.
-    fn align(&self, first: First) -> Result<Aligned, Error> {
-        let mut plane = Plane::default();
-        let mut shift = [0.0; 2];
-        let mut moved = self.o.to_vec();
-        let shifts = self.params.gauge == Gauge::RampAndShift;
-        let rounds = if shifts { ROUNDS } else { 1 };
-        for round in 0..rounds {
-            if shifts && (round > 0 || first == First::Shift) {
-                let step = self.shift_of(&moved, self.params.left(shift))?;
-                if round > 0 && step == [0.0; 2] {
-                    break;
-                }
-                shift = [shift[0] + step[0], shift[1] + step[1]];
-                moved = self.apply(plane, shift)?;
-            }
-            // A ramp of the moved object, about the centre, has its constant elsewhere in the unmoved one.
-            let rest = self.plane_of(&moved)?;
-            plane.offset += rest.offset + rest.slope[0] * shift[0] + rest.slope[1] * shift[1];
-            plane.slope = [plane.slope[0] + rest.slope[0], plane.slope[1] + rest.slope[1]];
-            moved = self.apply(plane, shift)?;
-        }
-        Ok((plane, moved, shift))
-    }
-
-    /// o(r − s) e^{−i(α + g·(r − s − c))}, from the object as given, so that errors of moving do not add up.
-    fn apply(&self, plane: Plane, shift: [f64; 2]) -> Result<Vec<Complex<f64>>, Error> {
-        let nx = self.dims[1];
-        let flat: Vec<Complex<f64>> =
-            self.o.iter().enumerate().map(|(i, o)| o * cis(-plane.at(i / nx, i % nx, self.dims))).collect();
-        if shift == [0.0; 2] {
-            return Ok(flat);
-        }
-        let op = FourierShift::<f64>::new(self.dims, shift, Field::Complex)?;
-        let mut y = flat.clone();
-        let mut scratch = vec![0.0; op.scratch_len()];
-        op.apply(bytemuck::cast_slice(&flat), bytemuck::cast_slice_mut(&mut y), Write::Set, &mut scratch);
-        Ok(y)
-    }
-
-    /// The shift that brings x onto the truth, both weighted, without their means.
-    fn shift_of(&self, x: &[Complex<f64>], left: Option<f64>) -> Result<[f64; 2], Error> {
-        let fft = &self.finder.fft;
-        let spectrum = |x: &[Complex<f64>]| {
-            let mut y = x.to_vec();
-            pixelwise::remove_complex_mean(&mut y, self.w);
-            y.iter_mut().zip(self.w).for_each(|(y, w)| *y *= w);
-            fft.forward(&mut y, &mut vec![Complex::default(); fft.scratch_len()]);
-            y
-        };
-        let (mut a, b) = (spectrum(self.t), spectrum(x));
-        a.iter_mut().zip(&b).for_each(|(a, b)| *a *= b.conj());
-        self.finder.find(&a, left)
-    }
-
-    /// The phase (and ramp) of x over the truth.
-    fn plane_of(&self, x: &[Complex<f64>]) -> Result<Plane, Error> {
-        let c: Vec<Complex<f64>> = x.iter().zip(self.t).zip(self.w).map(|((x, t), w)| x * t.conj() * w).collect();
-        let sum: Complex<f64> = c.iter().sum();
-        if self.params.gauge == Gauge::Phase {
-            return Ok(Plane { offset: arg(sum), slope: [0.0; 2] });
-        }
-        let modulus: Vec<f64> = c.iter().map(|c| c.norm()).collect();
-        let normal = NormalEquations::new(&modulus, self.dims)?;
-
-        // Σ c̄(r) e^{+2πi q·(r − c)/n} as a function of q, with the centre pixel at index 0: the peak, on the fine grid.
-        let mut conjugate = vec![Complex::default(); c.len()];
-        ifft_shift(&self.dims, &c, &mut conjugate);
-        conjugate.iter_mut().for_each(|z| *z = z.conj());
-        let q = self.finder.find(&conjugate, None)?;
-        let [ny, nx] = self.dims;
-        let mut plane = Plane {
-            offset: 0.0,
-            slope: [std::f64::consts::TAU * q[0] / ny as f64, std::f64::consts::TAU * q[1] / nx as f64],
-        };
-        let flat = |p: &Plane| -> Vec<Complex<f64>> {
-            c.iter().enumerate().map(|(i, c)| c * cis(-p.at(i / nx, i % nx, self.dims))).collect()
-        };
-        plane.offset = arg(flat(&plane).iter().sum::<Complex<f64>>());
-
-        // The ascent, until a step moves no pixel's phase by more than rounding.
-        for _ in 0..50 {
-            let z = flat(&plane);
-            let d = normal.solve(|i| z[i].im);
-            plane.offset += d.offset;
-            plane.slope = [plane.slope[0] + d.slope[0], plane.slope[1] + d.slope[1]];
-            if d.offset.abs() + d.slope[0].abs() * ny as f64 + d.slope[1].abs() * nx as f64 <= 1e-13 {
-                break;
-            }
-        }
-        Ok(plane)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Plane;
 
     fn object(n: usize) -> Vec<Complex<f64>> {
         (0..n).map(|i| cis(0.05 * ((i * i) % 13) as f64) * (1.0 - 0.01 * ((i * 5) % 7) as f64)).collect()

@@ -14,6 +14,7 @@
 //! - [`Window`]: tapers.
 //! - [`electrons_per_probe`], [`total_electrons`], [`dose_of_probe`], [`dose_of_total`]: dose accounting.
 
+mod align;
 mod check;
 mod curve;
 mod dose;
