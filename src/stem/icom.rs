@@ -58,20 +58,20 @@ pub struct PhaseImage {
     pub phase: Tensor<f64>,
     /// Standard deviation of φ in radians from the counting statistics of the centre of mass, `[scan_y, scan_x]`.
     pub std: Tensor<f64>,
-    /// ‖c − ∇φ/2π‖² / ‖c‖²: what of the centre of mass (without its mean) φ does not explain. Noise, descan, a wrong orientation.
+    /// ‖c − ∇φ/2π‖² / ‖c‖²: what of the centre of mass φ does not explain. Noise, descan, a wrong orientation or centre.
     pub residual: f64,
 }
 
 /// Integrates a centre of mass to a phase.
 ///
-/// For a probe without aberrations on a thin object exp(iφ), the centre of mass is the gradient of the phase averaged over the probe,
-/// c = (1/2π) |P|² ⋆ ∇φ. Its least-squares integral, with weights w for low frequencies,
+/// On a thin object exp(iφ) the centre of mass is the gradient of the phase averaged over the probe's intensity,
+/// c(R) = (1/2π) Σ_r |P(r − R)|² ∇φ(r), whatever its aberrations (these blur |P|²). Its least-squares integral, with weights w for low frequencies,
 ///
 /// ```text
 /// φ = F⁻¹[ w(k) · (−i) (k·F c) / |k|² ],   φ(k = 0) = 0
 /// ```
 ///
-/// is |P|² ⋆ φ: the phase blurred by the probe, in radians, positive for a positive potential (transmission exp(+iσV), wave
+/// is |P|² ⋆ φ: the phase blurred by the probe (up to a constant), in radians, positive for a positive potential (transmission exp(+iσV), wave
 /// e^{+2πi k·r}). With the mirror boundary F is the cosine transform for φ and the sine transform for the component across.
 ///
 /// # Shapes
@@ -174,7 +174,11 @@ impl Icom {
         self.gradient.filtered_adjoint(c_y, c_x, &self.filter, phase, Write::Set, scratch);
     }
 
-    /// Phase, error map and residual of a centre of mass along the axes of the scan; its mean is left out.
+    /// Phase, error map and residual of a centre of mass along the axes of the scan.
+    ///
+    /// A constant c is the slope of a ramp. Periodic boundaries have no ramp and ignore it; mirrored ones integrate it like the rest, so
+    /// where the centre of the detector is not known well, take off what does not belong to the specimen first:
+    /// [`Com::without_mean`], or [`crate::stem::Descan`].
     ///
     /// The error map is exact for periodic boundaries. With mirrored ones it is exact where the variance of the centre of mass is
     /// the same everywhere, and interpolates between those cases where it is not.
@@ -196,10 +200,9 @@ impl Icom {
                 return Err(Error::Data { what: "negative variance or number of electrons".into(), index });
             }
         }
-        let centred = com.without_mean();
         let mut phase = Tensor::zeros(&scan);
         let mut scratch = vec![Complex::default(); self.scratch_len()];
-        let (c_y, c_x) = (centred.y.as_slice(), centred.x.as_slice());
+        let (c_y, c_x) = (com.y.as_slice(), com.x.as_slice());
         self.integrate(c_y, c_x, phase.as_mut_slice(), &mut scratch);
         let rest = self.misfit(c_y, c_x, phase.as_slice(), &mut scratch);
         let energy = |c: &[f64]| c.iter().map(|v| v * v).sum::<f64>();
