@@ -130,14 +130,18 @@ pub fn bright_field_disk(data: &DataSet, pattern: &Tensor<f64>, params: DiskPara
         let mut ordered = distances.clone();
         ordered.sort_unstable_by(f64::total_cmp);
         let limit = 3.0 * ordered[ordered.len() / 2].max(0.02);
-        let kept: Vec<[f64; 2]> = points.iter().zip(&distances).filter(|(_, d)| **d <= limit).map(|(q, _)| *q).collect();
+        let kept: Vec<[f64; 2]> =
+            points.iter().zip(&distances).filter(|(_, d)| **d <= limit).map(|(q, _)| *q).collect();
         let circle = fit_circle(&kept);
         distances.clear();
         distances.extend(kept.iter().map(|q| circle.distance(*q).powi(2)));
         roughness = (distances.iter().sum::<f64>() / distances.len() as f64).sqrt();
         centre = [circle.y, circle.x / aspect];
         radius = circle.r;
-        if !(radius.is_finite() && (0.0..=(ny - 1) as f64).contains(&centre[0]) && (0.0..=(nx - 1) as f64).contains(&centre[1])) {
+        if !(radius.is_finite()
+            && (0.0..=(ny - 1) as f64).contains(&centre[0])
+            && (0.0..=(nx - 1) as f64).contains(&centre[1]))
+        {
             return Err(Error::Data { what: "the edge found is no disk on the detector".into(), index: 0 });
         }
     }

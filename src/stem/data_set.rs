@@ -146,10 +146,7 @@ impl DataSet {
     /// [`Error::Param`] for an index outside the detector, or when fewer than one pixel is good.
     pub fn repaired(&self, pixels: &[usize], how: Repair) -> Result<Self, Error> {
         let pixels = plan_repair(self.detector(), pixels)?;
-        let mut d = self.through(
-            Arc::new(Repaired { inner: self.source.clone(), pixels, how }),
-            self.calibration,
-        );
+        let mut d = self.through(Arc::new(Repaired { inner: self.source.clone(), pixels, how }), self.calibration);
         // This view works in the caller's buffer.
         d.view_bytes = self.view_bytes;
         Ok(d)
@@ -170,7 +167,11 @@ impl DataSet {
             let [p_y, p_x] = [(c_y / dk_y).round(), (c_x / dk_x).round()];
             // NaN fails both comparisons.
             if !(p_y.abs() <= dy && p_x.abs() <= dx) {
-                return Err(Error::param("descan", format!("[{p_y}, {p_x}] pixels"), "a shift smaller than the detector"));
+                return Err(Error::param(
+                    "descan",
+                    format!("[{p_y}, {p_x}] pixels"),
+                    "a shift smaller than the detector",
+                ));
             }
             shifts.push([p_y as i32, p_x as i32]);
         }

@@ -280,8 +280,7 @@ mod tests {
         for seed in 0..40 {
             let mut r = crate::rng::stream(3, seed);
             let n = 1 + crate::rng::below(&mut r, 90);
-            let mask: Vec<f32> =
-                (0..n).map(|_| [0.0, 1.0, 1.0, 0.5, -2.0][crate::rng::below(&mut r, 5)]).collect();
+            let mask: Vec<f32> = (0..n).map(|_| [0.0, 1.0, 1.0, 0.5, -2.0][crate::rng::below(&mut r, 5)]).collect();
             let frame: Vec<f32> = (0..n).map(|_| crate::rng::below(&mut r, 100) as f32).collect();
             assert_eq!(Spans::new(&mask).sum(&frame), naive(&mask, &frame));
         }

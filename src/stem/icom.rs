@@ -128,9 +128,10 @@ impl Icom {
             }
         };
         let k_max = p.band_limit.map(|k| positive("band_limit", k)).transpose()?.unwrap_or(f64::INFINITY);
-        let needed = |extended: usize| extended as u64 * BYTES_PER_POINT;
-        let points = scan[0].saturating_mul(scan[1]);
-        p.limits.check(needed(points.saturating_mul(if p.boundary == Boundary::Mirror { 4 } else { 1 })))?;
+        let points = (scan[0] as u64).saturating_mul(scan[1] as u64);
+        p.limits.check(
+            points.saturating_mul(if p.boundary == Boundary::Mirror { 4 } else { 1 }).saturating_mul(BYTES_PER_POINT),
+        )?;
         let gradient = Gradient::new(scan, p.step, p.boundary)?;
         let [ey, ex] = gradient.extended();
         let filter = (0..ey * ex)

@@ -47,4 +47,4 @@ pub use gradient::{Boundary, Gradient};
 pub use icom::{Icom, IcomParams, LowFrequency, PhaseImage};
 pub use orientation::{Orientation, OrientationFit, Transposition};
 pub use pass::{Analysis, Pass, PassParams};
-pub use ring::{Rings, RingParams, ring_centre};
+pub use ring::{RingParams, Rings, ring_centre};

@@ -34,11 +34,8 @@ pub(crate) fn variance(gradient: &Gradient<f64>, filter: &[f64], com: &Com) -> R
     let mut variance = Tensor::<f64>::zeros(&[ny, nx]);
     let (mut a, mut b) = (vec![zero; len], vec![zero; len]);
     type Product = fn(Complex<f64>) -> f64;
-    let terms: [(&Tensor<f64>, Product, usize); 3] = [
-        (&com.var_yy, |k| k.re * k.re, 0),
-        (&com.var_xx, |k| k.im * k.im, 1),
-        (&com.var_xy, |k| 2.0 * k.re * k.im, 2),
-    ];
+    let terms: [(&Tensor<f64>, Product, usize); 3] =
+        [(&com.var_yy, |k| k.re * k.re, 0), (&com.var_xx, |k| k.im * k.im, 1), (&com.var_xy, |k| 2.0 * k.re * k.im, 2)];
     for (v, product, term) in terms {
         let v = v.as_slice();
         let mut sum = 0.0;

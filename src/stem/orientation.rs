@@ -173,7 +173,6 @@ fn skewness(phi: &[f64]) -> f64 {
     if variance > 0.0 { moment(3) / variance.powf(1.5) } else { 0.0 }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

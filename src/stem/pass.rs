@@ -279,7 +279,14 @@ impl Pass {
     }
 
     /// From sums and moments in pixels to centres of mass in 1/Å.
-    fn finish(&self, rows: &[f64], width: usize, pattern: Vec<f64>, frames: usize, stop: Stop) -> Result<Analysis, Error> {
+    fn finish(
+        &self,
+        rows: &[f64],
+        width: usize,
+        pattern: Vec<f64>,
+        frames: usize,
+        stop: Stop,
+    ) -> Result<Analysis, Error> {
         let [sy, sx] = self.data.scan();
         let calibration = self.data.calibration();
         let [dk_y, dk_x] = calibration.pixel_frequency().map(|k| k.to_per_angstrom());

@@ -147,7 +147,8 @@ fn peaks(profile: &[f64], n: &[f64], radii: [f64; 2], significance: f64) -> Vec<
     let excess: Vec<f64> = (0..profile.len())
         .map(|i| {
             let weight = background(n, i);
-            let sum: f64 = (i.saturating_sub(BACKGROUND)..(i + BACKGROUND + 1).min(n.len())).map(|j| profile[j] * n[j]).sum();
+            let sum: f64 =
+                (i.saturating_sub(BACKGROUND)..(i + BACKGROUND + 1).min(n.len())).map(|j| profile[j] * n[j]).sum();
             if weight > 0.0 { profile[i] - sum / weight } else { 0.0 }
         })
         .collect();
@@ -163,7 +164,9 @@ fn peaks(profile: &[f64], n: &[f64], radii: [f64; 2], significance: f64) -> Vec<
     second.sort_unstable_by(f64::total_cmp);
     let noise = 1.4826 * second[second.len() / 2] / 6f64.sqrt();
     let mut found: Vec<(f64, f64)> = (1..profile.len() - 1)
-        .filter(|&i| inside(i) && excess[i] > excess[i - 1] && excess[i] >= excess[i + 1] && excess[i] > significance * noise)
+        .filter(|&i| {
+            inside(i) && excess[i] > excess[i - 1] && excess[i] >= excess[i + 1] && excess[i] > significance * noise
+        })
         .map(|i| {
             let (a, b, c) = (excess[i - 1], excess[i], excess[i + 1]);
             (b, i as f64 + 0.5 * (a - c) / (a - 2.0 * b + c))

@@ -10,8 +10,8 @@ use exitwave::observe::silent;
 use exitwave::par::Par;
 use exitwave::source::FrameSource;
 use exitwave::stem::{
-    Boundary, Calibration, Com, DataSet, Detector, DiskParams, Dpc, DpcParams, Edge, Icom, IcomParams, Orientation, Pass,
-    PassParams, Pixel, Transposition, bright_field_disk,
+    Boundary, Calibration, Com, DataSet, Detector, DiskParams, Dpc, DpcParams, Edge, Icom, IcomParams, Orientation,
+    Pass, PassParams, Pixel, Transposition, bright_field_disk,
 };
 use exitwave::tensor::Tensor;
 use exitwave::units::{Angle, Energy, Length, SpatialFrequency};
@@ -41,7 +41,11 @@ fn com_of(set: &DataSet) -> Com {
 }
 
 fn icom(com: &Com, boundary: Boundary) -> Tensor<f64> {
-    Icom::new(com.scan(), IcomParams { step: [STEP; 2], boundary, ..Default::default() }).unwrap().run(com).unwrap().phase
+    Icom::new(com.scan(), IcomParams { step: [STEP; 2], boundary, ..Default::default() })
+        .unwrap()
+        .run(com)
+        .unwrap()
+        .phase
 }
 
 /// Pearson's correlation.
@@ -62,7 +66,8 @@ fn relative(a: &Tensor<f64>, b: &Tensor<f64>) -> f64 {
 #[test]
 fn centre_of_mass_maps_are_the_oracles() {
     let (Some(frames), Some(cx)) = (mos2(), data("oracle/py4dstem/dpc_C10_p50__com_x.npy")) else { return };
-    let (cy, com) = (cx.with_file_name("dpc_C10_p50__com_y.npy"), com_of(&DataSet::new(Arc::new(frames), calibration()).unwrap()));
+    let (cy, com) =
+        (cx.with_file_name("dpc_C10_p50__com_y.npy"), com_of(&DataSet::new(Arc::new(frames), calibration()).unwrap()));
     // The oracle computes in single precision: its own check against double precision finds 2e-5.
     let (first, second) = (relative(&com.y, &array(cx)), relative(&com.x, &array(cy)));
     assert!(first <= 5e-5 && second <= 5e-5, "{first:e}, {second:e}");
@@ -189,7 +194,8 @@ fn idpc_of_quadrants_resembles_icom() {
         Detector::Segments { inner: Angle::ZERO, outer: Angle::mrad(80.0), segments: 4, rotation: Angle::deg(45.0) };
     let params = PassParams { detectors: vec![quadrants.clone()], edge: Edge::Soft, ..Default::default() };
     let a = Pass::new(&set, params).unwrap().run(&mut silent).unwrap();
-    let dpc = Dpc::new(&set, &a.mean, &DpcParams { detectors: vec![quadrants], edge: Edge::Soft, ..Default::default() });
+    let dpc =
+        Dpc::new(&set, &a.mean, &DpcParams { detectors: vec![quadrants], edge: Edge::Soft, ..Default::default() });
     let com = dpc.unwrap().run(&a.images, &a.sums).unwrap();
     let (idpc, icom) = (icom(&com, Boundary::Mirror), icom(&a.com, Boundary::Mirror));
     // Four segments transfer high frequencies less evenly than the centre of mass; sign and structure are the same.
@@ -205,7 +211,8 @@ fn a_streamed_file_under_a_tight_budget_gives_the_bits_of_memory() {
     let run = |source: Arc<dyn FrameSource>, par: Par, bytes: u64| {
         let set = DataSet::new(source, calibration()).unwrap();
         let limits = exitwave::shape::Limits { bytes };
-        let pass = Pass::new(&set, PassParams { detectors: detectors.clone(), par, limits, ..Default::default() }).unwrap();
+        let pass =
+            Pass::new(&set, PassParams { detectors: detectors.clone(), par, limits, ..Default::default() }).unwrap();
         assert!(pass.workspace_bytes() <= bytes);
         pass.run(&mut silent).unwrap()
     };
