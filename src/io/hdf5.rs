@@ -405,10 +405,12 @@ fn dims_of(set: &Dataset) -> Result<Vec<usize>, Fault> {
     if set.ndim() == 0 && set.num_elements()? == 0 {
         return Ok(vec![0]);
     }
-    set.shape()
-        .iter()
-        .map(|&d| usize::try_from(d).map_err(|_| Fault::InvalidData(format!("an axis of {d} elements"))))
-        .collect()
+    // An axis of length 0 must not hide an overflow of the others; 16 bytes are the longest element.
+    let bytes = set.shape().iter().try_fold(16u64, |n, &d| n.checked_mul(d.max(1)));
+    if bytes.and_then(|n| usize::try_from(n).ok()).is_none() {
+        return Err(Fault::InvalidData(format!("dimensions {:?} overflow", set.shape())));
+    }
+    Ok(set.shape().iter().map(|&d| d as usize).collect())
 }
 
 fn check_budget(budget: u64, dims: &[usize], element: usize) -> Result<(), Error> {

@@ -276,8 +276,9 @@ pub(crate) fn read_header(input: &mut dyn Read, available: u64, path: &Path) -> 
             return Err(Error::format("npy", path, start as u64, reason));
         }
     };
-    // The sizes multiply to bytes later; an overflow is reported here, where the offset is known.
-    if dictionary.dims.iter().try_fold(16usize, |n, &d| n.checked_mul(d)).is_none() {
+    // The sizes, and parts of them, multiply to bytes later; an overflow is reported here, where the offset is known. An axis of
+    // length 0 must not hide it.
+    if dictionary.dims.iter().try_fold(16usize, |n, &d| n.checked_mul(d.max(1))).is_none() {
         return Err(Error::format("npy", path, start as u64, format!("shape {:?} overflows", dictionary.dims)));
     }
     Ok(Header {
@@ -563,7 +564,12 @@ mod tests {
 
     #[test]
     fn sizes_beyond_the_file_are_errors_before_any_allocation() {
-        for shape in ["(9223372036854775807, 9223372036854775807)", "(1152921504606846975,)", "(3,)"] {
+        for shape in [
+            "(9223372036854775807, 9223372036854775807)",
+            "(1152921504606846975,)",
+            "(3,)",
+            "(0, 4294967296, 4294967296)",
+        ] {
             let bytes = file(&format!("{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}"), &[0; 16]);
             assert!(matches!(parse(&bytes), Err(Error::Format { .. })), "{shape}");
         }
