@@ -89,7 +89,7 @@ pub fn write<E: NpyElement>(path: impl AsRef<Path>, tensor: &Tensor<E>) -> Resul
     replace(path, |out| out.write_all(&head).and_then(|()| out.write_all(array.bytes)).map_err(|e| Error::io(path, e)))
 }
 
-/// The bytes of the npy file that [`write`] would write.
+/// The bytes of the npy file that [`write()`] would write.
 ///
 /// # Errors
 /// [`Error::Param`] for more than 64 axes.

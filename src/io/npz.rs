@@ -168,7 +168,7 @@ pub fn write(path: impl AsRef<Path>, arrays: &[(&str, ArrayRef<'_>)]) -> Result<
 /// Writes arrays, deflated; for counts, labels and masks.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_compressed(path: impl AsRef<Path>, arrays: &[(&str, ArrayRef<'_>)]) -> Result<(), Error> {
     write_entries(path.as_ref(), arrays, CompressionMethod::Deflated)
 }
