@@ -11,6 +11,7 @@
 //! | [`hdf5`] | HDF5, any structure | read: list, attributes, whole sets, parts, frames |
 //! | [`tiff`] | 32-bit floating-point images and stacks | write |
 //! | [`png`] | pictures of 8 bits a channel | write |
+//! | [`save_state`], [`load_state`] | checkpoints of ptychography (npz) | read, write |
 
 pub mod hdf5;
 pub mod npy;
@@ -26,5 +27,7 @@ mod hdf5_links;
 mod hdf5_types;
 mod mapping;
 mod npy_frames;
+mod ptycho_state;
 
 pub use array::{Array, ArrayRef, NpyElement};
+pub use ptycho_state::{load_state, save_state};

@@ -39,6 +39,18 @@ impl<T: Real> State<T> {
 
     /// Moves the probe's centre of intensity to the middle pixel of its window, (ny/2, nx/2), and all positions the other way.
     fn centre_probe(&mut self) -> Result<(), Error> {
+        // What wraps round the window's edge changes the centre a little: a few moves settle it.
+        for _ in 0..10 {
+            let shift = self.move_probe_to_centre()?;
+            if shift[0].hypot(shift[1]) < 1e-9 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// One such move; returns it, in pixels.
+    fn move_probe_to_centre(&mut self) -> Result<[f64; 2], Error> {
         let (modes, ny, nx) = (self.probe.dims()[0], self.probe.dims()[1], self.probe.dims()[2]);
         let (mut sum, mut moment) = (0.0, [0.0; 2]);
         for (i, z) in self.probe.as_slice().iter().enumerate() {
@@ -67,7 +79,7 @@ impl<T: Real> State<T> {
         for p in &mut self.positions {
             *p = clamp([p[0] - shift[0], p[1] - shift[1]], [ny, nx], object);
         }
-        Ok(())
+        Ok(shift)
     }
 
     /// Takes the mean phase gradient of the illuminated object out of it, and into the probe.
