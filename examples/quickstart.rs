@@ -36,6 +36,7 @@ quickstart: low-dose 4D-STEM from a phase object to iCOM and ptychography, focus
   --threads N      threads (default: all cores)
   --out DIR        where the PNG and the arrays (.npy) go (default out/quickstart)
 
+FRC resolutions are those at 1/2 of the ring correlation with the truth; the size of the field where no ring reaches it.
 The last line printed is one JSON object.";
 
 /// 300 kV, 20 mrad.
@@ -173,12 +174,19 @@ fn reconstruct(
     Ok(Found { pattern, icom: icom.phase.into_vec(), ptycho })
 }
 
-/// FRC resolution in Å, correlation, the FRC curve, and the phase in the truth's gauge.
+/// FRC resolution in Å (the whole field, where not even the coarsest ring reaches ½), correlation, the FRC curve, and the phase in the truth's gauge.
 struct Score {
     frc: f64,
     correlation: f64,
     curve: (Vec<f64>, Vec<f64>),
     aligned: Vec<f64>,
+}
+
+impl Score {
+    fn text(&self) -> String {
+        // No ring of a tenth of the field or finer.
+        if self.frc > 3.0 { "not resolved".into() } else { format!("{:.2} Å", self.frc) }
+    }
 }
 
 fn score(truth: &[f64], phase: &[f64], n: usize, pixel: Length) -> Result<Score, Failure> {
@@ -187,7 +195,7 @@ fn score(truth: &[f64], phase: &[f64], n: usize, pixel: Length) -> Result<Score,
     let curve = RingCorrelation::new([n, n], params)?.real(truth, &c.aligned)?;
     let frc = match curve.resolution(Threshold::Half) {
         Resolution::At(d) | Resolution::BetterThan(d) => d.to_angstrom(),
-        Resolution::NotReached => f64::INFINITY,
+        Resolution::NotReached => (pixel * n as f64).to_angstrom(),
     };
     let k = curve.frequency.iter().map(|k| k.to_per_angstrom()).collect();
     Ok(Score { frc, correlation: c.correlation, curve: (k, curve.correlation), aligned: c.aligned })
@@ -227,8 +235,11 @@ fn main() -> Result<(), Failure> {
         let icom = score(&on_scan, &found.icom, SCAN, step)?;
         let ptycho = score(&truth, &crop(&found.ptycho), side, PIXEL)?;
         println!(
-            "{focus:10} iCOM          FRC {:5.2} Å   correlation {:.3}\n{focus:10} ptychography  FRC {:5.2} Å   correlation {:.3}",
-            icom.frc, icom.correlation, ptycho.frc, ptycho.correlation
+            "{focus:10} iCOM          FRC {:12}  correlation {:.3}\n{focus:10} ptychography  FRC {:12}  correlation {:.3}",
+            icom.text(),
+            icom.correlation,
+            ptycho.text(),
+            ptycho.correlation
         );
         npy::write(out.join(format!("icom_{focus}.npy")), &Tensor::from_vec(&[SCAN, SCAN], icom.aligned.clone())?)?;
         npy::write(out.join(format!("ptycho_{focus}.npy")), &Tensor::from_vec(&[side, side], ptycho.aligned.clone())?)?;
@@ -254,8 +265,8 @@ fn main() -> Result<(), Failure> {
             cell.pixel = PixelSize::Frequency(1.0 / (PIXEL * N as f64));
             panel.add(Cell::Image(cell));
         }
-        panel.add(image(&icom.aligned, SCAN, step, format!("iCOM, {focus}: {:.2} Å", icom.frc))?);
-        panel.add(image(&ptycho.aligned, side, PIXEL, format!("ptychography, {focus}: {:.2} Å", ptycho.frc))?);
+        panel.add(image(&icom.aligned, SCAN, step, format!("iCOM, {focus}: {}", icom.text()))?);
+        panel.add(image(&ptycho.aligned, side, PIXEL, format!("ptychography, {focus}: {}", ptycho.text()))?);
         let series = |label: &str, s: &Score, line| Series {
             label: label.into(),
             x: s.curve.0.clone(),
