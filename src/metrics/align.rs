@@ -96,7 +96,7 @@ impl Aligner<'_> {
                 if round > 0 && step == [0.0; 2] {
                     break;
                 }
-                shift = [shift[0] + step[0], shift[1] + step[1]];
+                shift = self.nearest([shift[0] + step[0], shift[1] + step[1]]);
                 image = self.apply(plane, shift)?;
             }
             self.add(&mut plane, self.plane_of(&image)?, shift);
@@ -205,6 +205,12 @@ impl Aligner<'_> {
         fft.inverse(&mut my, &mut scratch);
         fft.inverse(&mut mx, &mut scratch);
         (my, mx)
+    }
+
+    /// The shortest of the shifts that are the same on a periodic image.
+    fn nearest(&self, shift: [f64; 2]) -> [f64; 2] {
+        let wrap = |s: f64, n: usize| s - n as f64 * (s / n as f64).round();
+        [wrap(shift[0], self.dims[0]), wrap(shift[1], self.dims[1])]
     }
 
     /// Adds a plane found on the moved image: its constant lies elsewhere in the unmoved one.

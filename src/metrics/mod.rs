@@ -9,9 +9,9 @@
 //! - [`mse`], [`psnr`], [`nrmse`], [`normalised_correlation`], [`pearson`], [`complex_correlation`]: pixel by pixel.
 //! - [`ssim`], [`ms_ssim`]: structural similarity.
 //! - [`register`], [`Register`]: sub-pixel shift between two images by cross-correlation.
-//! - [`compare_phases`], [`compare_objects`]: phases and complex objects up to their gauge (offset, ramp, shift);
-//!   [`Plane`]: least-squares plane.
-//! - [`Window`]: tapers.
+//! - [`compare_phases`], [`compare_objects`]: phases and complex objects up to their gauge (offset, ramp, shift).
+//! - Planes fitted by least squares: [`Plane`].
+//! - Tapers: [`Window`].
 //! - [`electrons_per_probe`], [`total_electrons`], [`dose_of_probe`], [`dose_of_total`]: dose accounting.
 
 mod align;

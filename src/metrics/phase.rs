@@ -4,7 +4,7 @@ use num_complex::Complex;
 
 use crate::error::Error;
 use crate::metrics::align::{Aligned, Aligner, Kind};
-use crate::metrics::pixelwise::{remove_mean, square, weighted_correlation};
+use crate::metrics::pixelwise::{remove_mean, square, varies, weighted_correlation};
 use crate::metrics::register::PeakFinder;
 use crate::metrics::{Gauge, GaugeParams, Plane, check, plane};
 use crate::real::Real;
@@ -63,22 +63,29 @@ pub fn compare_phases<T: Real>(
     let (truth, phase) = (check::finite("truth", truth)?, check::finite("phase", phase)?);
     let w = check::weights("compare_phases", weights, truth.len())?;
     params.check()?;
+    let fixed = |x: &[f64]| -> Result<Vec<f64>, Error> {
+        let mut x = x.to_vec();
+        if params.gauge == Gauge::Phase {
+            remove_mean(&mut x, &w);
+        } else {
+            plane::fit(&x, &w, dims)?.subtract(&mut x, dims)?;
+        }
+        Ok(x)
+    };
+    // What is a plane before it is moved says nothing, though a moved plane is none, for its wrap-around.
+    let t = fixed(&truth)?;
+    let scales = [square(&truth, &w), square(&phase, &w)];
+    varies("truth", square(&t, &w), scales[0])?;
+    varies("phase", square(&fixed(&phase)?, &w), scales[1])?;
+
     let widen = |x: &[f64]| x.iter().map(|&x| Complex::new(x, 0.0)).collect::<Vec<_>>();
     let finder = PeakFinder::new(dims, params.upsample)?;
-    let (t, o) = (widen(&truth), widen(&phase));
-    let aligner = Aligner { kind: Kind::Phase, truth: &t, object: &o, weights: &w, dims, params, finder };
+    let (ct, co) = (widen(&truth), widen(&phase));
+    let aligner = Aligner { kind: Kind::Phase, truth: &ct, object: &co, weights: &w, dims, params, finder };
     let Aligned { plane, shift, image } = aligner.run()?;
     let aligned: Vec<f64> = image.iter().map(|z| z.re).collect();
 
-    let scales = [square(&truth, &w), square(&phase, &w)];
-    let (mut t, mut f) = (truth, aligned.clone());
-    for x in [&mut t, &mut f] {
-        if params.gauge == Gauge::Phase {
-            remove_mean(x, &w);
-        } else {
-            plane::fit(x, &w, dims)?.subtract(x, dims)?;
-        }
-    }
+    let f = fixed(&aligned)?;
     let correlation = weighted_correlation(&t, &f, &w, scales)?;
     let difference: Vec<f64> = t.iter().zip(&f).map(|(t, f)| f - t).collect();
     let rms = Angle::rad((square(&difference, &w) / w.iter().sum::<f64>()).sqrt());

@@ -158,12 +158,12 @@ pub(super) fn weighted_correlation(a: &[f64], b: &[f64], w: &[f64], scales: [f64
     Ok((ab / (aa.sqrt() * bb.sqrt())).clamp(-1.0, 1.0))
 }
 
-/// A sum of squares about the mean that is more than the rounding of the mean (relative ε, squared, with a margin of 4).
-fn varies(name: &str, variance: f64, scale: f64) -> Result<(), Error> {
+/// A sum of squares about the mean (or a plane) that is more than rounding leaves: some ε relative, squared, with a margin up to 64 ε.
+pub(super) fn varies(name: &str, variance: f64, scale: f64) -> Result<(), Error> {
     if !scale.is_finite() {
         return Err(Error::Data { what: format!("`{name}` overflows when squared"), index: 0 });
     }
-    if variance > (4.0 * f64::EPSILON).powi(2) * scale {
+    if variance > (64.0 * f64::EPSILON).powi(2) * scale {
         return Ok(());
     }
     Err(Error::Data { what: format!("`{name}` is constant, it has no correlation"), index: 0 })

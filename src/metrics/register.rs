@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::fft::{Fft2, UpsampledDft};
 use crate::metrics::check;
 use crate::op::{LinearOp, Write};
-use crate::real::{Real, arg};
+use crate::real::{Real, arg, unit};
 
 /// Finest grid that a [`Register`] accepts, in steps a pixel: beyond it the patch would need more memory than it is worth.
 const MAX_UPSAMPLE: usize = 1000;
@@ -17,7 +17,8 @@ pub enum CrossSpectrum {
     /// As it is: plain cross-correlation, the least-squares choice under white noise.
     #[default]
     Plain,
-    /// Divided by its modulus: phase correlation, a sharp peak for images of little noise whatever their spectrum.
+    /// Divided by its modulus: phase correlation, a sharp peak for images of little noise whatever their spectrum. Frequencies at which either image
+    /// holds no more than the rounding of its numbers (`f32` or `f64`, as they were given) have no phase, and are left out.
     Phase,
 }
 
@@ -88,7 +89,11 @@ impl Register {
     /// [`Error::Shape`] for a wrong length, [`Error::Data`] for a value that is not finite or an image of zeros.
     pub fn real<T: Real>(&self, reference: &[T], moving: &[T]) -> Result<Registration, Error> {
         let widen = |x: Vec<f64>| x.into_iter().map(|x| Complex::new(x, 0.0)).collect();
-        self.run(widen(check::finite("reference", reference)?), widen(check::finite("moving", moving)?))
+        self.run(
+            widen(check::finite("reference", reference)?),
+            widen(check::finite("moving", moving)?),
+            T::EPSILON.f64(),
+        )
     }
 
     /// The shift between two complex images. A common phase of either does not matter.
@@ -96,10 +101,11 @@ impl Register {
     /// # Errors
     /// As [`Register::real`].
     pub fn complex<T: Real>(&self, reference: &[Complex<T>], moving: &[Complex<T>]) -> Result<Registration, Error> {
-        self.run(check::finite_complex("reference", reference)?, check::finite_complex("moving", moving)?)
+        let (a, b) = (check::finite_complex("reference", reference)?, check::finite_complex("moving", moving)?);
+        self.run(a, b, T::EPSILON.f64())
     }
 
-    fn run(&self, mut a: Vec<Complex<f64>>, mut b: Vec<Complex<f64>>) -> Result<Registration, Error> {
+    fn run(&self, mut a: Vec<Complex<f64>>, mut b: Vec<Complex<f64>>, epsilon: f64) -> Result<Registration, Error> {
         let dims = self.finder.fft.dims();
         check::dims("Register", &dims, a.len())?;
         check::dims("Register", &dims, b.len())?;
@@ -116,17 +122,18 @@ impl Register {
         let mut scratch = vec![Complex::default(); self.finder.fft.scratch_len()];
         self.finder.fft.forward(&mut a, &mut scratch);
         self.finder.fft.forward(&mut b, &mut scratch);
-        a.iter_mut().zip(&b).for_each(|(a, b)| *a *= b.conj());
-
-        let shift = match self.params.spectrum {
-            CrossSpectrum::Plain => self.finder.find(&a, self.params.max_shift)?,
-            CrossSpectrum::Phase => {
-                // Frequencies that hold nothing but rounding have no phase worth counting.
-                let floor = 100.0 * f64::EPSILON * a.iter().map(|z| z.norm()).fold(0.0, f64::max);
-                b.iter_mut().zip(&a).for_each(|(b, a)| *b = a / a.norm().max(floor).max(f64::MIN_POSITIVE));
-                self.finder.find(&b, self.params.max_shift)?
-            }
+        // Rounding the pixels to ε adds noise of about ε‖a‖/√12 to every frequency.
+        let (floor_a, floor_b) = (4.0 * epsilon * ea.sqrt(), 4.0 * epsilon * eb.sqrt());
+        for (a, b) in a.iter_mut().zip(&mut b) {
+            let known = a.norm() > floor_a && b.norm() > floor_b;
+            *a *= b.conj();
+            *b = if known { unit(*a) } else { Complex::default() };
+        }
+        let spectrum = match self.params.spectrum {
+            CrossSpectrum::Plain => &a,
+            CrossSpectrum::Phase => &b,
         };
+        let shift = self.finder.find(spectrum, self.params.max_shift)?;
         let c = self.finder.sample(&a, [1, 1], shift, 1.0)?[0];
         Ok(Registration {
             shift,

@@ -87,7 +87,7 @@ mod tests {
     fn curves_fall_from_one_to_their_limit() {
         let limit = [
             (Threshold::HalfBit(Split::Halves), 0.207107 / 1.207107),
-            (Threshold::HalfBit(Split::Full), 0.414214 / 1.414214),
+            (Threshold::HalfBit(Split::Full), 1.0 - std::f64::consts::FRAC_1_SQRT_2),
             (Threshold::OneBit(Split::Halves), 0.5 / 1.5),
             (Threshold::OneBit(Split::Full), 0.5),
             (Threshold::ThreeSigma, 0.0),

@@ -21,8 +21,8 @@ fn bit_thresholds_are_those_of_van_heel_and_schatz() {
         let r = n.sqrt();
         let printed = [
             (Threshold::HalfBit(Split::Halves), (0.2071 + 1.9102 / r) / (1.2071 + 0.9102 / r)),
-            (Threshold::OneBit(Split::Halves), (0.5 + 2.4142 / r) / (1.5 + 1.4142 / r)),
-            (Threshold::HalfBit(Split::Full), (0.4142 + 2.2872 / r) / (1.4142 + 1.2872 / r)),
+            (Threshold::OneBit(Split::Halves), (0.5 + (1.0 + 2f64.sqrt()) / r) / (1.5 + 2f64.sqrt() / r)),
+            (Threshold::HalfBit(Split::Full), (0.4142 + 2.2872 / r) / (1.0 + 0.4142 + 1.2872 / r)),
             (Threshold::OneBit(Split::Full), (1.0 + 3.0 / r) / (2.0 + 2.0 / r)),
             (Threshold::OneSeventh, 0.142857),
             (Threshold::ThreeSigma, f64::min(1.0, 3.0 / r)),
@@ -114,35 +114,44 @@ fn shells_of_noise_correlate_by_one_over_root_n() {
     let rings = curve.samples.len() - 1;
     let sum: f64 = (1..=rings).map(|i| curve.samples[i] as f64 * curve.correlation[i].powi(2)).sum();
     assert!((sum - rings as f64).abs() < 6.0 * (2.0 * rings as f64).sqrt(), "{sum} for {rings}");
-    // A shell of radius i and width 1 (in the coarsest step, 1/20) holds about 4π i² · (24/20)(28/20) points; the last within 5 %.
-    let expected = 4.0 * std::f64::consts::PI * (rings * rings) as f64 * 1.2 * 1.4;
-    assert!((curve.samples[rings] as f64 / expected - 1.0).abs() < 0.05);
+    // A shell of radius i and width 1 (in the coarsest step, 1/20) holds about 4π i² · (24/20)(28/20) points: 1351 for i = 8, well within Nyquist
+    // (10). Lattice points fluctuate by about the root of that, 3 %; twice is allowed.
+    let expected = 4.0 * std::f64::consts::PI * 64.0 * 1.2 * 1.4;
+    assert!((curve.samples[8] as f64 / expected - 1.0).abs() < 0.06, "{} {expected}", curve.samples[8]);
 }
 
 #[test]
-fn registration_of_noisy_images_reaches_the_bound_of_estimation() {
-    // Cramér–Rao for the shift of a known image under white noise of variance v: σ² ≥ v / Σ (∂a/∂x)². With noise v in both images the bound is
-    // that of 2v. The root mean square over 40 repeats has a relative standard error of 1/√80, so three of them above the bound at most, and
-    // the grid of 0.01 pixels adds 0.01/√12.
+fn registration_of_a_noisy_image_reaches_the_cramer_rao_bound() {
+    // For the shift of a known image a under white noise of variance v: covariance ≥ v G⁻¹, G = Σ ∇a ∇aᵀ. The cross-correlation with a is the maximum of the
+    // likelihood and reaches it. The root mean square over 40 repeats has a relative standard error of 1/√80, three of which are
+    // allowed; the grid of 0.01 pixels adds 0.01²/12 to the variance.
     let n = 64;
-    let image: Vec<f64> = (0..n * n)
-        .map(|i| {
-            let (y, x) = ((i / n) as f64, (i % n) as f64);
-            let t = std::f64::consts::TAU / n as f64;
-            (3.0 * t * x).cos() + (2.0 * t * y).sin() + 0.5 * (t * (5.0 * x + 4.0 * y)).cos()
-        })
-        .collect();
-    let gradient: f64 = (0..n * n)
-        .map(|i| ((image[i / n * n + (i % n + 1) % n] - image[i / n * n + (i % n + n - 1) % n]) / 2.0).powi(2))
-        .sum();
+    let t = std::f64::consts::TAU / n as f64;
+    // (ky, kx, amplitude). The last two cannot both be inverted by a shift, so that no other shift is nearly as good.
+    let waves = [(0.0, 3.0, 1.0), (2.0, 0.0, 1.0), (4.0, 5.0, 0.5), (0.0, 4.0, 0.5)];
+    let sum = |f: &dyn Fn(f64, (f64, f64, f64)) -> f64| -> Vec<f64> {
+        (0..n * n)
+            .map(|i| {
+                let (y, x) = ((i / n) as f64, (i % n) as f64);
+                waves.iter().map(|&w| f(t * (w.0 * y + w.1 * x), w)).sum()
+            })
+            .collect()
+    };
+    let image = sum(&|phase, w| w.2 * phase.cos());
+    let (ay, ax) = (sum(&|phase, w| -w.2 * t * w.0 * phase.sin()), sum(&|phase, w| -w.2 * t * w.1 * phase.sin()));
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    let (gyy, gyx, gxx) = (dot(&ay, &ay), dot(&ay, &ax), dot(&ax, &ax));
+
     let sigma = 0.5;
+    let bound = (sigma * sigma * gyy / (gyy * gxx - gyx * gyx) + 1e-4 / 12.0).sqrt();
     let plan = Register::new([n, n], RegisterParams::default()).unwrap();
-    let noisy = |s: u64| -> Vec<f64> { image.iter().zip(normals(n * n, s)).map(|(x, e)| x + sigma * e).collect() };
     let repeats = 40;
-    let square: f64 =
-        (0..repeats).map(|r| plan.real(&noisy(2 * r), &noisy(2 * r + 1)).unwrap().shift[1].powi(2)).sum::<f64>();
-    let rms = (square / repeats as f64).sqrt();
-    let bound = (2.0 * sigma * sigma / gradient + 1e-4 / 12.0).sqrt();
-    assert!(rms < bound * (1.0 + 3.0 / 80f64.sqrt()), "{rms}, bound {bound}");
-    assert!(rms > bound * (1.0 - 3.0 / 80f64.sqrt()), "{rms}, bound {bound}");
+    let square: f64 = (0..repeats)
+        .map(|r| {
+            let noisy: Vec<f64> = image.iter().zip(normals(n * n, r)).map(|(x, e)| x + sigma * e).collect();
+            plan.real(&image, &noisy).unwrap().shift[1].powi(2)
+        })
+        .sum();
+    let ratio = (square / repeats as f64).sqrt() / bound;
+    assert!((ratio - 1.0).abs() < 3.0 / 80f64.sqrt(), "{ratio} of the bound {bound}");
 }
