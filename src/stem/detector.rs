@@ -3,6 +3,7 @@
 use std::f64::consts::TAU;
 
 use crate::error::Error;
+use crate::shape::{checked_len, try_zeroed};
 use crate::stem::DataSet;
 use crate::tensor::Tensor;
 use crate::units::Angle;
@@ -128,7 +129,8 @@ fn ring(
     if !rotation.is_finite() {
         return Err(Error::param("rotation", rotation, "a finite angle"));
     }
-    let mut w = Tensor::zeros(&[segments, dy, dx]);
+    let len = checked_len(&[segments, dy, dx])?;
+    let mut w = Tensor::from_vec(&[segments, dy, dx], try_zeroed::<f32>(len)?)?;
     let mut shares = vec![0.0; segments];
     // One pixel, as an angle: the width of a soft edge.
     let width = (grid.pixel[0] * grid.pixel[1]).sqrt();
