@@ -239,6 +239,7 @@ impl Spans {
 
 const LANES: usize = 8;
 
+#[inline(never)]
 fn sum8(x: &[f32]) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let (blocks, rest) = x.as_chunks::<LANES>();
@@ -247,24 +248,23 @@ fn sum8(x: &[f32]) -> f32 {
             lanes[l] += b[l];
         }
     }
-    for (l, &v) in rest.iter().enumerate() {
-        lanes[l] += v;
-    }
-    fold8(lanes)
+    fold8(lanes, rest.iter().sum())
 }
 
+#[inline(never)]
 fn dot8(x: &[f32], w: &[f32]) -> f32 {
     let mut lanes = [0.0f32; LANES];
-    for (x, w) in x.chunks(LANES).zip(w.chunks(LANES)) {
-        for (l, (x, w)) in x.iter().zip(w).enumerate() {
-            lanes[l] += x * w;
+    let ((blocks, rest), (weights, w_rest)) = (x.as_chunks::<LANES>(), w.as_chunks::<LANES>());
+    for (b, w) in blocks.iter().zip(weights) {
+        for l in 0..LANES {
+            lanes[l] += b[l] * w[l];
         }
     }
-    fold8(lanes)
+    fold8(lanes, rest.iter().zip(w_rest).map(|(x, w)| x * w).sum())
 }
 
-fn fold8(l: [f32; LANES]) -> f32 {
-    ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]))
+fn fold8(l: [f32; LANES], rest: f32) -> f32 {
+    rest + (((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7])))
 }
 
 #[cfg(test)]
