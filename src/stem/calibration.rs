@@ -1,6 +1,7 @@
 //! What the numbers of a 4D-STEM data set mean.
 
 use crate::error::Error;
+use crate::optics::wavelength;
 use crate::stem::Orientation;
 use crate::units::{Angle, Energy, Length, SpatialFrequency};
 
@@ -90,13 +91,6 @@ fn frequency(a: Angle, energy: Energy) -> SpatialFrequency {
 
 fn angle(k: SpatialFrequency, energy: Energy) -> Angle {
     Angle::rad(k * wavelength(energy))
-}
-
-/// λ = hc / √(E (E + 2 m c²)), the relativistic de Broglie wavelength, with the CODATA 2018 constants.
-fn wavelength(energy: Energy) -> Length {
-    let (h, c, m, e) = (6.626_070_15e-34, 299_792_458.0, 9.109_383_701_5e-31, 1.602_176_634e-19);
-    let joule = energy.to_ev() * e;
-    Length::m(h * c / (joule * (joule + 2.0 * m * c * c)).sqrt())
 }
 
 #[cfg(test)]

@@ -65,8 +65,8 @@ pub struct Disk {
 
 /// Finds the bright-field disk of a mean pattern `[det_y, det_x]`, with radius and centre to a fraction of a pixel.
 ///
-/// The plateau P is the median of the pixels above `threshold` · P, by iteration from the brightest pixels; the centre of mass of those pixels
-/// is the first centre and √(area/π) the first radius. Then on every ray the outermost crossing of `threshold` · P is found by linear
+/// In the pattern's 3 × 3 median, which has no hot pixels, the plateau P is the median of the pixels above `threshold` · P, by iteration from
+/// the brightest pixels; the middle of those pixels is the first centre and √(area/π) the first radius. Then, in the pattern itself, on every ray the outermost crossing of `threshold` · P is found by linear
 /// interpolation, and a circle is fitted to the crossings by linear least squares (x² + y² = 2ax + 2by + c), twice, leaving out
 /// points more than three times the median distance away.
 ///
@@ -94,9 +94,10 @@ pub fn bright_field_disk(data: &DataSet, pattern: &Tensor<f64>, params: DiskPara
     let aspect = ax / ay;
 
     let i = pattern.as_slice();
-    let mut sorted = i.to_vec();
+    // Hot pixels must not be taken for the disk: levels and first guesses come from the median of 3 × 3 pixels.
+    let smooth = median3(i, dims);
+    let mut sorted = smooth.clone();
     sorted.sort_unstable_by(f64::total_cmp);
-    // A handful of hot pixels must not be taken for the disk: the start is the mean of the brighter half of what holds half of the counts.
     let mut plateau = start_level(&sorted);
     for _ in 0..20 {
         let above = &sorted[sorted.partition_point(|&v| v < p.threshold * plateau)..];
@@ -108,7 +109,7 @@ pub fn bright_field_disk(data: &DataSet, pattern: &Tensor<f64>, params: DiskPara
     }
     let level = p.threshold * plateau;
     let (mut n, mut cy, mut cx) = (0.0, 0.0, 0.0);
-    for (k, _) in i.iter().enumerate().filter(|(_, v)| **v >= level) {
+    for (k, _) in smooth.iter().enumerate().filter(|(_, v)| **v >= level) {
         n += 1.0;
         cy += (k / nx) as f64;
         cx += (k % nx) as f64;
@@ -146,6 +147,23 @@ pub fn bright_field_disk(data: &DataSet, pattern: &Tensor<f64>, params: DiskPara
         }
     }
     Ok(Disk { centre, radius, semi_angle: Angle::rad(radius * ay), roughness, plateau })
+}
+
+/// The median of every pixel and those around it.
+fn median3(i: &[f64], [ny, nx]: [usize; 2]) -> Vec<f64> {
+    let mut out = Vec::with_capacity(i.len());
+    let mut near = Vec::with_capacity(9);
+    for y in 0..ny {
+        for x in 0..nx {
+            near.clear();
+            for v in y.saturating_sub(1)..(y + 2).min(ny) {
+                near.extend_from_slice(&i[v * nx + x.saturating_sub(1)..v * nx + (x + 2).min(nx)]);
+            }
+            near.sort_unstable_by(f64::total_cmp);
+            out.push(near[near.len() / 2]);
+        }
+    }
+    out
 }
 
 /// The median of the brightest pixels that together hold half of the counts.

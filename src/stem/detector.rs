@@ -3,6 +3,7 @@
 use std::f64::consts::TAU;
 
 use crate::error::Error;
+use crate::shape::{checked_len, try_zeroed};
 use crate::stem::DataSet;
 use crate::tensor::Tensor;
 use crate::units::Angle;
@@ -128,7 +129,8 @@ fn ring(
     if !rotation.is_finite() {
         return Err(Error::param("rotation", rotation, "a finite angle"));
     }
-    let mut w = Tensor::zeros(&[segments, dy, dx]);
+    let len = checked_len(&[segments, dy, dx])?;
+    let mut w = Tensor::from_vec(&[segments, dy, dx], try_zeroed::<f32>(len)?)?;
     let mut shares = vec![0.0; segments];
     // One pixel, as an angle: the width of a soft edge.
     let width = (grid.pixel[0] * grid.pixel[1]).sqrt();
@@ -237,6 +239,7 @@ impl Spans {
 
 const LANES: usize = 8;
 
+#[inline(never)]
 fn sum8(x: &[f32]) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let (blocks, rest) = x.as_chunks::<LANES>();
@@ -245,24 +248,23 @@ fn sum8(x: &[f32]) -> f32 {
             lanes[l] += b[l];
         }
     }
-    for (l, &v) in rest.iter().enumerate() {
-        lanes[l] += v;
-    }
-    fold8(lanes)
+    fold8(lanes, rest.iter().sum())
 }
 
+#[inline(never)]
 fn dot8(x: &[f32], w: &[f32]) -> f32 {
     let mut lanes = [0.0f32; LANES];
-    for (x, w) in x.chunks(LANES).zip(w.chunks(LANES)) {
-        for (l, (x, w)) in x.iter().zip(w).enumerate() {
-            lanes[l] += x * w;
+    let ((blocks, rest), (weights, w_rest)) = (x.as_chunks::<LANES>(), w.as_chunks::<LANES>());
+    for (b, w) in blocks.iter().zip(weights) {
+        for l in 0..LANES {
+            lanes[l] += b[l] * w[l];
         }
     }
-    fold8(lanes)
+    fold8(lanes, rest.iter().zip(w_rest).map(|(x, w)| x * w).sum())
 }
 
-fn fold8(l: [f32; LANES]) -> f32 {
-    ((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]))
+fn fold8(l: [f32; LANES], rest: f32) -> f32 {
+    rest + (((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7])))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use num_complex::Complex;
 
 use crate::error::{Error, check_len};
 use crate::op::Write;
-use crate::shape::Limits;
+use crate::shape::{Limits, try_zeroed};
 use crate::stem::noise::variance;
 use crate::stem::{Boundary, Com, Gradient};
 use crate::tensor::Tensor;
@@ -128,19 +128,19 @@ impl Icom {
             }
         };
         let k_max = p.band_limit.map(|k| positive("band_limit", k)).transpose()?.unwrap_or(f64::INFINITY);
-        let points = (scan[0] as u64).saturating_mul(scan[1] as u64);
-        p.limits.check(
-            points.saturating_mul(if p.boundary == Boundary::Mirror { 4 } else { 1 }).saturating_mul(BYTES_PER_POINT),
-        )?;
+        let images = if p.boundary == Boundary::Mirror { 4 } else { 1 };
+        let points = (scan[0] as u64).saturating_mul(scan[1] as u64).saturating_mul(images);
+        p.limits.check(points.saturating_mul(BYTES_PER_POINT))?;
         let gradient = Gradient::new(scan, p.step, p.boundary)?;
         let [ey, ex] = gradient.extended();
-        let filter = (0..ey * ex)
-            .map(|i| {
-                let m2 = gradient.symbol(i / ex, i % ex).norm_sqr();
-                let k2 = m2 / (TAU * TAU);
-                if m2 == 0.0 || k2 > k_max * k_max { 0.0 } else { TAU * weight(k2) / m2 }
-            })
-            .collect();
+        let mut filter: Vec<f64> = try_zeroed(ey * ex)?;
+        for (i, f) in filter.iter_mut().enumerate() {
+            let m2 = gradient.symbol(i / ex, i % ex).norm_sqr();
+            let k2 = m2 / (TAU * TAU);
+            if m2 > 0.0 && k2 <= k_max * k_max {
+                *f = TAU * weight(k2) / m2;
+            }
+        }
         Ok(Icom { gradient, filter })
     }
 
@@ -202,7 +202,7 @@ impl Icom {
             }
         }
         let mut phase = Tensor::zeros(&scan);
-        let mut scratch = vec![Complex::default(); self.scratch_len()];
+        let mut scratch: Vec<Complex<f64>> = try_zeroed(self.scratch_len())?;
         let (c_y, c_x) = (com.y.as_slice(), com.x.as_slice());
         self.integrate(c_y, c_x, phase.as_mut_slice(), &mut scratch);
         let rest = self.misfit(c_y, c_x, phase.as_slice(), &mut scratch);

@@ -4,6 +4,7 @@ use num_complex::Complex;
 
 use crate::error::Error;
 use crate::linalg::gemm::{Trans, gemm};
+use crate::shape::try_zeroed;
 use crate::stem::{Boundary, Com, Gradient};
 use crate::tensor::Tensor;
 
@@ -22,9 +23,8 @@ pub(crate) fn variance(gradient: &Gradient<f64>, filter: &[f64], com: &Com) -> R
     let ([ny, nx], [ey, ex]) = (gradient.dims(), gradient.extended());
     let fft = gradient.fft();
     let len = ey * ex;
-    let zero = Complex::new(0.0, 0.0);
-    let mut scratch = vec![zero; fft.scratch_len()];
-    let mut kernel = vec![zero; len];
+    let mut scratch: Vec<Complex<f64>> = try_zeroed(fft.scratch_len())?;
+    let mut kernel: Vec<Complex<f64>> = try_zeroed(len)?;
     for i in 0..len {
         kernel[i] = -gradient.symbol(i / ex, i % ex).scale(filter[i]);
     }
@@ -32,7 +32,7 @@ pub(crate) fn variance(gradient: &Gradient<f64>, filter: &[f64], com: &Com) -> R
 
     let mirror = gradient.boundary() == Boundary::Mirror;
     let mut variance = Tensor::<f64>::zeros(&[ny, nx]);
-    let (mut a, mut b) = (vec![zero; len], vec![zero; len]);
+    let (mut a, mut b): (Vec<Complex<f64>>, Vec<Complex<f64>>) = (try_zeroed(len)?, try_zeroed(len)?);
     type Product = fn(Complex<f64>) -> f64;
     let terms: [(&Tensor<f64>, Product, usize); 3] =
         [(&com.var_yy, |k| k.re * k.re, 0), (&com.var_xx, |k| k.im * k.im, 1), (&com.var_xy, |k| 2.0 * k.re * k.im, 2)];
