@@ -51,7 +51,8 @@ impl Par {
     /// Calls `f(i, state)` for i in `0..n`, each index once, in any order, `state` being one of `states`.
     ///
     /// `states` are the scratch buffers of the tasks: at most `states.len()` tasks run at a time, and what a task leaves in its
-    /// state must not influence the result of another. An empty `states` does nothing, unless `n` is 0 too.
+    /// state must not influence the result of another. A panic in `f` reaches the caller when the other tasks have ended, and the
+    /// pool stays usable; `f` may itself run loops on the same `Par`.
     ///
     /// # Panics
     /// If `states` is empty and `n` is not 0.
@@ -168,6 +169,27 @@ mod tests {
     #[test]
     fn zero_threads_are_an_error() {
         assert!(matches!(Par::threads(0), Err(Error::Param { name: "threads", .. })));
+    }
+
+    #[test]
+    fn a_panic_in_a_task_reaches_the_caller_and_the_pool_goes_on() {
+        for par in [Par::seq(), Par::threads(3).unwrap()] {
+            let failing = std::panic::AssertUnwindSafe(|| {
+                par.chunks(&mut [0u8; 100], 1, |i, _| assert!(i != 42, "as planned"));
+            });
+            assert!(std::panic::catch_unwind(failing).is_err());
+            assert_eq!(par.map(50, |i| i).iter().sum::<usize>(), 1225);
+        }
+    }
+
+    #[test]
+    fn loops_within_loops_and_on_other_pools_end() {
+        let (outer, other) = (Par::threads(2).unwrap(), Par::threads(2).unwrap());
+        let inner = |par: &Par| par.sum(100, 7, |r| r.map(|i| i as f64).sum());
+        let sums = outer.map(20, |i| inner(if i % 2 == 0 { &outer } else { &other }));
+        assert!(sums.iter().all(|&s| s == 4950.0));
+        let (a, b) = outer.join(|| inner(&outer), || inner(&other));
+        assert_eq!((a, b), (4950.0, 4950.0));
     }
 
     #[test]

@@ -71,13 +71,14 @@ pub fn normal(rng: &mut ChaCha8Rng) -> f64 {
     normal_pair(rng).0
 }
 
-/// Means from which the normal approximation replaces the exact sampler: there the skewness, 1/√mean, is below 1e-6, and
-/// consecutive integers approach the resolution of an `f64`.
+/// Means from which the normal approximation replaces the exact sampler: there the skewness, 1/√mean, is below 1e-6, while the
+/// exact sampler compares numbers as large as mean · ln mean, known to 4e-3, whose difference is of order one.
 const POISSON_NORMAL: f64 = 1e12;
 
 /// A Poisson count with the given mean. The count for a mean of 0 is 0.
 ///
-/// Means below 10 are sampled by inversion (sequential search), larger ones by transformed rejection, both exact; above 1e12
+/// Means below 10 are sampled by inversion (sequential search), larger ones by transformed rejection, both exact but for
+/// the rounding of probabilities; above 1e12
 /// the count is a rounded normal number of the same mean and variance.
 ///
 /// # Panics

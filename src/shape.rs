@@ -15,10 +15,19 @@ pub fn checked_len(dims: &[usize]) -> Result<usize, Error> {
 /// # Errors
 /// [`Error::OutOfMemory`].
 pub fn try_zeroed<E: Clone + Default>(len: usize) -> Result<Vec<E>, Error> {
+    let mut v = try_reserved(len)?;
+    v.resize(len, E::default());
+    Ok(v)
+}
+
+/// An empty vector with room for `len` elements, or an error. Memory that is not written to is, on most systems, not used.
+///
+/// # Errors
+/// [`Error::OutOfMemory`].
+pub fn try_reserved<E>(len: usize) -> Result<Vec<E>, Error> {
     let mut v = Vec::new();
     let bytes = (len as u64).saturating_mul(size_of::<E>() as u64);
     v.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { bytes })?;
-    v.resize(len, E::default());
     Ok(v)
 }
 

@@ -1,6 +1,7 @@
 //! Data that need not fit into memory: frames that are read when they are asked for.
 
 use crate::error::Error;
+use crate::shape::checked_len;
 use crate::tensor::Tensor;
 
 /// Element type of stored data.
@@ -57,23 +58,24 @@ pub trait FrameSource: Send + Sync {
     /// [`Error::Shape`] when `out` is not a whole number of frames or they go beyond the end, and whatever reading gives.
     fn read_frames(&self, first: usize, out: &mut [f32]) -> Result<(), Error>;
 
-    /// Number of frames.
+    /// Number of frames; `usize::MAX` where the shape declares more.
     fn frames(&self) -> usize {
-        self.shape()[0] * self.shape()[1]
+        self.shape()[0].saturating_mul(self.shape()[1])
     }
 
-    /// Elements in a frame.
+    /// Elements in a frame; `usize::MAX` where the shape declares more.
     fn frame_len(&self) -> usize {
-        self.shape()[2] * self.shape()[3]
+        self.shape()[2].saturating_mul(self.shape()[3])
     }
 }
 
 /// Checks the arguments of [`FrameSource::read_frames`]; returns how many frames are asked for.
 ///
 /// # Errors
-/// [`Error::Shape`] when `out_len` is not a whole number of frames, or they go beyond the end.
+/// - [`Error::Shape`] when `out_len` is not a whole number of frames, or they go beyond the end,
+/// - [`Error::OutOfMemory`] for a shape whose number of frames, or of elements in a frame, overflows `usize`.
 pub fn check_request(shape: [usize; 4], first: usize, out_len: usize) -> Result<usize, Error> {
-    let (frames, frame) = (shape[0] * shape[1], shape[2] * shape[3]);
+    let (frames, frame) = (checked_len(&shape[..2])?, checked_len(&shape[2..])?);
     let n = out_len.checked_div(frame).unwrap_or(0);
     if n * frame != out_len || first.checked_add(n).is_none_or(|end| end > frames) {
         return Err(Error::shape(
@@ -151,5 +153,7 @@ mod tests {
         assert!(t.read_frames(usize::MAX, &mut [0.0; 4]).is_err());
         assert!(t.read_frames(0, &mut [0.0; 3]).is_err());
         assert!(t.read_frames(4, &mut []).is_ok());
+        let huge = 1 << (usize::BITS - 1);
+        assert!(matches!(check_request([huge, 2, 1, 1], 0, 1), Err(Error::OutOfMemory { .. })));
     }
 }

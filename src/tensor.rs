@@ -13,7 +13,7 @@ use crate::shape::checked_len;
 /// assert_eq!(t.row(1), &[10.0, 11.0, 12.0]);
 /// assert_eq!(t[[1, 2]], 12.0);
 /// ```
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Tensor<E> {
     dims: Vec<usize>,
     data: Vec<E>,
@@ -31,6 +31,13 @@ pub struct TensorView<'a, E> {
 pub struct TensorViewMut<'a, E> {
     dims: &'a [usize],
     data: &'a mut [E],
+}
+
+/// An array of one axis without elements.
+impl<E> Default for Tensor<E> {
+    fn default() -> Self {
+        Tensor { dims: vec![0], data: Vec::new() }
+    }
 }
 
 impl<E> Tensor<E> {
@@ -262,5 +269,7 @@ mod tests {
         assert!(matches!(Tensor::from_vec(&[2, 2], vec![1, 2, 3]), Err(Error::Shape { .. })));
         assert!(matches!(TensorView::new(&[usize::MAX, 3], &[1u8]), Err(Error::OutOfMemory { .. })));
         assert!(Tensor::<f32>::zeros(&[0, 5]).is_empty());
+        let none = Tensor::<f32>::default();
+        assert_eq!(none.dims().iter().product::<usize>(), none.len());
     }
 }

@@ -4,10 +4,10 @@ use num_complex::Complex;
 
 use crate::error::Error;
 use crate::fft::{Fft2, frequency_index};
-use crate::op::linear_op::check_apply;
-use crate::op::{LinearOp, Write, write};
+use crate::op::linear_op::{check_apply, checked_words};
+use crate::op::{LinearOp, Write};
 use crate::real::Real;
-use crate::shape::Space;
+use crate::shape::{Space, try_zeroed};
 
 /// Takes a spectrum (ny, nx) to a spectrum (my, mx) of the same frequencies: cut off, or padded with zeros, each axis on its own.
 ///
@@ -50,11 +50,13 @@ impl FourierCrop {
     /// From (ny, nx) = `from` to (my, mx) = `to`.
     ///
     /// # Errors
-    /// [`Error::Param`] for an empty axis.
+    /// [`Error::Param`] for an empty axis, [`Error::OutOfMemory`] for spectra whose number of words overflows `usize`.
     pub fn new(from: [usize; 2], to: [usize; 2]) -> Result<Self, Error> {
         if from.contains(&0) || to.contains(&0) {
             return Err(Error::param("dims", format!("{from:?} to {to:?}"), "at least one point on every axis"));
         }
+        checked_words("from", &Space::complex(&from))?;
+        checked_words("to", &Space::complex(&to))?;
         Ok(FourierCrop {
             from: Space::complex(&from),
             to: Space::complex(&to),
@@ -128,7 +130,9 @@ impl<T: Real> LinearOp<T> for FourierCrop {
 /// `image` is (ny, nx) = `from`; the result is (my, mx) = `to`.
 ///
 /// # Errors
-/// [`Error::Param`] for an empty axis, [`Error::Shape`] when the image does not have the dimensions `from`.
+/// - [`Error::Param`] for an empty axis,
+/// - [`Error::Shape`] when the image does not have the dimensions `from`,
+/// - [`Error::OutOfMemory`] for a grid that the memory does not hold.
 ///
 /// ```
 /// use exitwave::fft::fourier_resample;
@@ -146,11 +150,9 @@ pub fn fourier_resample<T: Real>(image: &[T], from: [usize; 2], to: [usize; 2]) 
     let mut scratch = vec![Complex::default(); coarse.scratch_len().max(fine.scratch_len())];
     let mut x: Vec<Complex<T>> = image.iter().map(|&v| Complex::new(v, T::ZERO)).collect();
     coarse.forward(&mut x, &mut scratch);
-    let mut y = vec![Complex::default(); fine.len()];
+    let mut y = try_zeroed(fine.len())?;
     crop.forward(&x, &mut y, Write::Set);
     fine.inverse(&mut y, &mut scratch);
     let scale = T::of(fine.len() as f64 / coarse.len() as f64);
-    let mut out = vec![T::ZERO; fine.len()];
-    out.iter_mut().zip(&y).for_each(|(o, z)| write(o, z.re * scale, Write::Set));
-    Ok(out)
+    Ok(y.iter().map(|z: &Complex<T>| z.re * scale).collect())
 }

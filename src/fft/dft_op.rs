@@ -4,11 +4,11 @@ use num_complex::Complex;
 
 use crate::error::Error;
 use crate::fft::{Direction, Fft1, Fft2, Fft3};
-use crate::op::linear_op::check_apply;
+use crate::op::linear_op::{check_apply, checked_words};
 use crate::op::{LinearOp, Write, write};
 use crate::par::Par;
 use crate::real::Real;
-use crate::shape::{Space, checked_len};
+use crate::shape::Space;
 
 /// The unitary transform over the last axes: y = F x with `y(k) = N^{−1/2} Σ x(r) e^{−2πi k·r}`, so that Fᴴ = F⁻¹.
 ///
@@ -40,9 +40,10 @@ impl<T: Real> Dft<T> {
     /// Plans the transform over the last `axes` (1, 2 or 3) of `dims`. Runs on the calling thread.
     ///
     /// # Errors
-    /// [`Error::Param`] for another number of axes, or more than `dims` has, or an empty one.
+    /// [`Error::Param`] for another number of axes, or more than `dims` has, or an empty one; [`Error::OutOfMemory`] for a
+    /// number of words that overflows `usize`.
     pub fn new(dims: &[usize], axes: usize) -> Result<Self, Error> {
-        checked_len(dims)?;
+        checked_words("dims", &Space::complex(dims))?;
         let plan = match (axes, dims) {
             (1, [.., n]) => Plan::One(Fft1::new(*n)?),
             (2, [.., ny, nx]) => Plan::Two(Fft2::new([*ny, *nx])?),

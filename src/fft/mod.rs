@@ -33,6 +33,7 @@ pub use plan1::Fft1;
 pub use plan2::Fft2;
 pub use plan3::Fft3;
 pub use real2::RealFft2;
+pub(crate) use shift::shift_factor;
 pub use shift::{FourierShift, shift_factors};
 pub use transpose::transpose;
 pub use upsampled::UpsampledDft;
@@ -108,7 +109,7 @@ pub(crate) mod tests {
             .collect()
     }
 
-    /// Largest difference in units of ‖x‖ ε √log N: a transform keeps it below about 10.
+    /// ‖a − b‖/‖b‖: a few ε √log N for a transform.
     fn distance<T: Real>(a: &[Complex<T>], b: &[Complex<T>]) -> f64 {
         let norm = b.iter().map(|z| z.norm_sqr().f64()).sum::<f64>().sqrt();
         let d = a.iter().zip(b).map(|(a, b)| (a - b).norm_sqr().f64()).sum::<f64>().sqrt();
@@ -176,12 +177,15 @@ pub(crate) mod tests {
             want = naive_dft(&want, [nz * ny, nx, 1], Direction::Forward, 1.0);
             for par in [Par::seq(), Par::threads(3).unwrap()] {
                 let plan = Fft3::new([nz, ny, nx], par).unwrap();
-                let mut s = poison(plan.scratch_len());
-                let mut y = x.clone();
-                plan.forward(&mut y, &mut s);
-                assert!(distance(&y, &want) < tolerance);
-                plan.inverse(&mut y, &mut s);
-                assert!(distance(&y, &x) < tolerance);
+                // Scratch may be longer than it must.
+                for more in [0, 1, 1000] {
+                    let mut s = poison(plan.scratch_len() + more);
+                    let mut y = x.clone();
+                    plan.forward(&mut y, &mut s);
+                    assert!(distance(&y, &want) < tolerance);
+                    plan.inverse(&mut y, &mut s);
+                    assert!(distance(&y, &x) < tolerance);
+                }
             }
         }
     }
@@ -208,6 +212,29 @@ pub(crate) mod tests {
             plan.batch(&mut many, Direction::Forward, &Par::threads(threads).unwrap());
             assert_eq!(one, many);
         }
+    }
+
+    #[test]
+    fn sizes_that_no_memory_holds_are_errors() {
+        let (line, side) = (1 << 62, 1 << 40);
+        let memory = |r: Result<(), crate::Error>| matches!(r, Err(crate::Error::OutOfMemory { .. }));
+        assert!(memory(Fft1::<f32>::new(line).map(drop)));
+        assert!(memory(Fft2::<f32>::new([side, side]).map(drop)));
+        assert!(memory(Fft3::<f64>::new([side, side, 1], Par::seq()).map(drop)));
+        assert!(memory(RealFft2::<f32>::new([1, line]).map(drop)));
+        assert!(memory(FourierCrop::new([1 << 32, 1 << 31], [1, 1]).map(drop)));
+        assert!(memory(FourierShift::<f32>::new([side, side], [0.0; 2], crate::shape::Field::Real).map(drop)));
+        assert!(memory(Dft::<f32>::new(&[side, 1 << 23, 1], 1).map(drop)));
+        assert!(memory(UpsampledDft::<f32>::new([1, side], [1, side], [0.0; 2], 1.0).map(drop)));
+        assert!(memory(fourier_resample(&[1.0f32], [1, 1], [1, line]).map(drop)));
+    }
+
+    #[test]
+    fn a_shift_of_any_size_has_exact_factors() {
+        // 2²⁰ · 12 + 1 is 1 modulo 12.
+        let field = crate::shape::Field::Complex;
+        assert_eq!(shift_factors(12, 12582913.0, field), shift_factors(12, 1.0, field));
+        assert!(shift_factors(12, f64::MAX, field).iter().all(|z| z.re.is_finite()));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use num_complex::Complex;
 use crate::error::Error;
 use crate::fft::Direction;
 use crate::real::Real;
+use crate::shape::try_reserved;
 
 /// A plan for transforms of `n` points: X(k) = Σ x(r) e^{−2πi k r/n}, and back with 1/n.
 ///
@@ -34,11 +35,13 @@ impl<T: Real> Fft1<T> {
     /// Plans both directions.
     ///
     /// # Errors
-    /// [`Error::Param`] for no points.
+    /// [`Error::Param`] for no points, [`Error::OutOfMemory`] for more than the memory holds.
     pub fn new(n: usize) -> Result<Self, Error> {
         if n == 0 {
             return Err(Error::param("n", n, "at least one point"));
         }
+        // The planner cannot fail: what it needs at least, the factors of both directions, is asked for here.
+        try_reserved::<Complex<T>>(n.saturating_mul(2))?;
         let mut planner = rustfft::FftPlanner::new();
         Ok(Fft1 { forward: planner.plan_fft_forward(n), inverse: planner.plan_fft_inverse(n) })
     }

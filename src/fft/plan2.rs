@@ -7,12 +7,16 @@ use crate::fft::transpose::{BAND, transpose_band};
 use crate::fft::{Direction, Fft1};
 use crate::par::Par;
 use crate::real::Real;
+use crate::shape::checked_len;
 
 /// A plan for frames of (ny, nx) points: X(ky, kx) = Σ x(y, x) e^{−2πi (ky y/ny + kx x/nx)}, and back with 1/(ny nx).
 ///
 /// A band of rows is transformed and then written, transposed, into the other buffer, while it is still in the first-level
 /// cache; so both passes run along contiguous rows. The `_transposed` methods leave out the second transposition: their spectrum is
 /// (nx, ny), which is as good wherever it is multiplied by something that can be stored transposed as well.
+///
+/// # Shapes
+/// A frame is (ny, nx), and so is its spectrum, but (nx, ny) where a method says so; the zero frequency is at index 0.
 ///
 /// ```
 /// use exitwave::fft::Fft2;
@@ -34,8 +38,9 @@ impl<T: Real> Fft2<T> {
     /// Plans both directions for frames of `[ny, nx]`.
     ///
     /// # Errors
-    /// [`Error::Param`] for an empty frame.
+    /// [`Error::Param`] for an empty frame, [`Error::OutOfMemory`] for one too large to be planned.
     pub fn new([ny, nx]: [usize; 2]) -> Result<Self, Error> {
+        checked_len(&[ny, nx])?;
         Ok(Fft2 { along_x: Fft1::new(nx)?, along_y: Fft1::new(ny)? })
     }
 
@@ -92,7 +97,7 @@ impl<T: Real> Fft2<T> {
     /// As [`Fft2::forward`].
     pub fn forward_transposed(&self, x: &mut [Complex<T>], scratch: &mut [Complex<T>]) {
         let (other, scratch) = self.split("Fft2", x, scratch);
-        // The last rows must end up in `x`, so the first pass goes to `other` and is copied back by the transposition.
+        // The last rows must end up in `x`: the first pass runs on a copy, and its transposition writes back.
         other.copy_from_slice(x);
         pass(&self.along_x, other, x, Direction::Forward, T::ONE, scratch);
         self.along_y.rows(x, Direction::Forward, scratch);

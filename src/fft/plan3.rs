@@ -6,11 +6,17 @@ use crate::error::{Error, check_len};
 use crate::fft::{Direction, Fft1, Fft2};
 use crate::par::Par;
 use crate::real::Real;
+use crate::shape::checked_len;
 
 /// Columns along z that are gathered, transformed and put back together.
 const COLUMNS: usize = 64;
 
-/// A plan for volumes (nz, ny, nx), threaded: X(k) = Σ x(r) e^{−2πi k·r}, and back with 1/(nz ny nx).
+/// A plan for volumes, threaded: X(k) = Σ x(r) e^{−2πi (kz z/nz + ky y/ny + kx x/nx)}, and back with 1/(nz ny nx).
+///
+/// Planes are transformed first, then columns along z, gathered a few at a time. The same bits for any number of threads.
+///
+/// # Shapes
+/// A volume is (nz, ny, nx), and so is its spectrum, with the zero frequency at index 0.
 #[derive(Clone, Debug)]
 pub struct Fft3<T: Real> {
     along_z: Fft1<T>,
@@ -22,8 +28,9 @@ impl<T: Real> Fft3<T> {
     /// Plans both directions for volumes of `[nz, ny, nx]`.
     ///
     /// # Errors
-    /// [`Error::Param`] for an empty volume.
+    /// [`Error::Param`] for an empty volume, [`Error::OutOfMemory`] for one too large to be planned.
     pub fn new([nz, ny, nx]: [usize; 3], par: Par) -> Result<Self, Error> {
+        checked_len(&[nz, ny, nx])?;
         Ok(Fft3 { along_z: Fft1::new(nz)?, plane: Fft2::new([ny, nx])?, par })
     }
 
@@ -77,7 +84,9 @@ impl<T: Real> Fft3<T> {
             crate::error::length_mismatch("Fft3", "scratch", self.scratch_len(), scratch.len());
         }
         let (columns, rest) = scratch.split_at_mut(self.len());
-        let mut states: Vec<&mut [Complex<T>]> = rest.chunks_mut(self.thread_scratch_len()).collect();
+        // What is beyond the states of all threads is not used.
+        let mut states: Vec<&mut [Complex<T>]> =
+            rest.chunks_exact_mut(self.thread_scratch_len()).take(self.par.count()).collect();
 
         self.par.chunks_with(x, plane, &mut states, |_, frame, s| self.plane.transform(frame, direction, T::ONE, s));
 

@@ -10,9 +10,24 @@ use crate::error::{Error, check_len};
 use crate::fft::transpose::transpose;
 use crate::fft::{Direction, Fft1};
 use crate::real::Real;
+use crate::shape::{checked_len, try_reserved};
 
-/// A plan for real images (ny, nx) and their half spectra (ny, nx/2 + 1): the coefficients with kx < 0 are the complex conjugates
-/// X(−ky, −kx) = X̄(ky, kx), and are not stored.
+/// A plan for real images and their half spectra, X(ky, kx) = Σ x(y, x) e^{−2πi (ky y/ny + kx x/nx)} for kx ≥ 0, and back with
+/// 1/(ny nx). The coefficients with kx < 0 are X(−ky, −kx) = X̄(ky, kx), and are not stored.
+///
+/// # Shapes
+/// An image is (ny, nx), its spectrum (ny, nx/2 + 1), rounded down, with the zero frequency at index 0.
+///
+/// ```
+/// use exitwave::fft::RealFft2;
+/// use num_complex::Complex;
+/// let plan = RealFft2::<f64>::new([3, 4])?;
+/// let mut scratch = vec![Complex::default(); plan.scratch_len()];
+/// let mut spectrum = vec![Complex::default(); 3 * 3];
+/// plan.forward(&mut [1.0; 12], &mut spectrum, &mut scratch);
+/// assert_eq!((spectrum[0].re, spectrum[1].re), (12.0, 0.0));
+/// # Ok::<(), exitwave::Error>(())
+/// ```
 #[derive(Clone)]
 pub struct RealFft2<T: Real> {
     rows_forward: Arc<dyn RealToComplex<T>>,
@@ -24,11 +39,13 @@ impl<T: Real> RealFft2<T> {
     /// Plans both directions for images of `[ny, nx]`.
     ///
     /// # Errors
-    /// [`Error::Param`] for an empty image.
+    /// [`Error::Param`] for an empty image, [`Error::OutOfMemory`] for one too large to be planned.
     pub fn new([ny, nx]: [usize; 2]) -> Result<Self, Error> {
+        checked_len(&[ny, nx])?;
         if nx == 0 {
             return Err(Error::param("nx", nx, "at least one point"));
         }
+        try_reserved::<Complex<T>>(nx)?;
         let mut planner = realfft::RealFftPlanner::new();
         Ok(RealFft2 {
             rows_forward: planner.plan_fft_forward(nx),

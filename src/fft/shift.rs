@@ -4,7 +4,7 @@ use num_complex::Complex;
 
 use crate::error::Error;
 use crate::fft::{Direction, Fft2, frequency_index};
-use crate::op::linear_op::check_apply;
+use crate::op::linear_op::{check_apply, checked_words};
 use crate::op::{LinearOp, Write, write};
 use crate::real::{Real, cis};
 use crate::shape::{Field, Space};
@@ -13,17 +13,23 @@ use crate::shape::{Field, Space};
 ///
 /// For `Field::Real` the factor of an even axis' index n/2, which stands for ±n/2 alike, is their mean, cos πs: a real image stays real.
 /// For `Field::Complex` it is e^{+πi s}, and the shift is unitary.
+///
+/// # Units
+/// `s` in points; any finite number.
 pub fn shift_factors(n: usize, s: f64, field: Field) -> Vec<Complex<f64>> {
-    (0..n)
-        .map(|i| {
-            let k = frequency_index(i, n) as f64;
-            if field == Field::Real && 2 * i == n {
-                Complex::new((std::f64::consts::PI * s).cos(), 0.0)
-            } else {
-                cis(-std::f64::consts::TAU * k * s / n as f64)
-            }
-        })
-        .collect()
+    (0..n).map(|i| shift_factor(i, n, s, field)).collect()
+}
+
+/// One of the [`shift_factors`].
+pub(crate) fn shift_factor(i: usize, n: usize, s: f64, field: Field) -> Complex<f64> {
+    let k = frequency_index(i, n) as f64;
+    // A shift by n points is none: what is left of a large s is exact, and keeps the phase small.
+    let s = s % n as f64;
+    if field == Field::Real && 2 * i == n {
+        Complex::new((std::f64::consts::PI * s).cos(), 0.0)
+    } else {
+        cis(-std::f64::consts::TAU * k * s / n as f64)
+    }
 }
 
 /// Moves a periodic image by any number of pixels: `y(r) = x(r − s)`, by `Y(k) = e^{−2πi k·s} X(k)`.
@@ -46,7 +52,8 @@ impl<T: Real> FourierShift<T> {
     /// A shift by `[sy, sx]` pixels.
     ///
     /// # Errors
-    /// [`Error::Param`] for an empty axis or a shift that is not finite.
+    /// [`Error::Param`] for an empty axis or a shift that is not finite, [`Error::OutOfMemory`] for a number of words that
+    /// overflows `usize`.
     pub fn new(dims: [usize; 2], shift: [f64; 2], field: Field) -> Result<Self, Error> {
         if !shift.iter().all(|s| s.is_finite()) {
             return Err(Error::param("shift", format!("{shift:?}"), "finite numbers of pixels"));
@@ -55,6 +62,7 @@ impl<T: Real> FourierShift<T> {
             Field::Real => Space::real(&dims),
             Field::Complex => Space::complex(&dims),
         };
+        checked_words("dims", &space)?;
         let axis =
             |n, s| shift_factors(n, s, field).into_iter().map(|z| Complex::new(T::of(z.re), T::of(z.im))).collect();
         Ok(FourierShift { space, fft: Fft2::new(dims)?, y: axis(dims[0], shift[0]), x: axis(dims[1], shift[1]) })

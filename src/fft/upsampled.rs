@@ -5,10 +5,10 @@ use num_complex::Complex;
 use crate::error::{Error, check_len};
 use crate::fft::frequency_index;
 use crate::linalg::gemm::{Trans, gemm_complex};
-use crate::op::linear_op::check_apply;
+use crate::op::linear_op::{check_apply, checked_words};
 use crate::op::{LinearOp, Write, write};
 use crate::real::{Real, cis};
-use crate::shape::Space;
+use crate::shape::{Space, checked_len, try_reserved, try_zeroed};
 
 /// Samples the trigonometric interpolant of a spectrum on a fine patch:
 ///
@@ -40,7 +40,8 @@ impl<T: Real> UpsampledDft<T> {
     /// A patch of `patch` = `[my, mx]` points, `step` pixels apart, whose first point is at `start` = `[y, x]`, of images of `dims` = `[ny, nx]`.
     ///
     /// # Errors
-    /// [`Error::Param`] for an empty axis, or a start or step that is not finite.
+    /// [`Error::Param`] for an empty axis, or a start or step that is not finite; [`Error::OutOfMemory`] for more points than the
+    /// memory holds.
     pub fn new(dims: [usize; 2], patch: [usize; 2], start: [f64; 2], step: f64) -> Result<Self, Error> {
         if dims.contains(&0) || patch.contains(&0) {
             return Err(Error::param("dims", format!("{dims:?}, patch {patch:?}"), "at least one point on every axis"));
@@ -49,8 +50,8 @@ impl<T: Real> UpsampledDft<T> {
             return Err(Error::param("start, step", format!("{start:?}, {step}"), "finite numbers of pixels"));
         }
         // e^{+2πi k r/n}/n, as (points, frequencies).
-        let axis = |n: usize, m: usize, start: f64| -> Vec<Complex<T>> {
-            let mut e = Vec::with_capacity(m * n);
+        let axis = |n: usize, m: usize, start: f64| -> Result<Vec<Complex<T>>, Error> {
+            let mut e = try_reserved(checked_len(&[m, n])?)?;
             for u in 0..m {
                 for i in 0..n {
                     let r = start + u as f64 * step;
@@ -58,15 +59,17 @@ impl<T: Real> UpsampledDft<T> {
                     e.push(Complex::new(T::of(z.re), T::of(z.im)));
                 }
             }
-            e
+            Ok(e)
         };
-        let ex_rows = axis(dims[1], patch[1], start[1]);
-        let mut ex = vec![Complex::default(); ex_rows.len()];
+        checked_words("dims", &Space::complex(&dims))?;
+        checked_words("patch", &Space::complex(&patch))?;
+        let ex_rows = axis(dims[1], patch[1], start[1])?;
+        let mut ex = try_zeroed(ex_rows.len())?;
         crate::fft::transpose([patch[1], dims[1]], &ex_rows, &mut ex);
         Ok(UpsampledDft {
             domain: Space::complex(&dims),
             range: Space::complex(&patch),
-            ey: axis(dims[0], patch[0], start[0]),
+            ey: axis(dims[0], patch[0], start[0])?,
             ex,
         })
     }

@@ -10,6 +10,9 @@ use crate::real::Real;
 /// x ← x − rate · m/(1 − β₁ᵗ) / ( √(v/(1 − β₂ᵗ)) + ε )
 /// ```
 ///
+/// # Shapes
+/// All vectors are equally long; m and v are zero before the first step.
+///
 /// # References
 /// D. P. Kingma, J. Ba, ICLR 2015 (arXiv:1412.6980), algorithm 1.
 #[derive(Clone, Copy, Debug, PartialEq)]

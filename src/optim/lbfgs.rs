@@ -2,10 +2,17 @@
 
 use crate::real::Real;
 
-/// The last pairs s = x' − x, y = g' − g, oldest first.
+/// The last pairs s = x' − x, y = g' − g, oldest first, and their product with a gradient.
+///
+/// ```text
+/// H_{k+1} = (1 − ρ s yᵀ) H_k (1 − ρ y sᵀ) + ρ s sᵀ,   ρ = 1/(yᵀs),   H₀ = γ diag(scale),   d = −H g
+/// ```
+///
+/// # Shapes
+/// All vectors have n words. The history is (pairs, 2, n).
 ///
 /// # References
-/// J. Nocedal, S. J. Wright, *Numerical Optimization*, 2nd ed., algorithm 7.4 (two-loop recursion).
+/// J. Nocedal, S. J. Wright, *Numerical Optimization*, 2nd ed. (2006), eq. (7.16) and algorithm 7.4 (two-loop recursion).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lbfgs<T: Real> {
     pairs: usize,
@@ -15,11 +22,15 @@ pub struct Lbfgs<T: Real> {
 }
 
 impl<T: Real> Lbfgs<T> {
-    /// Room for `pairs` pairs of vectors of `n` words. Takes up `history` where an earlier [`Lbfgs::history`] left off; anything that is not a whole
-    /// number of pairs is dropped.
+    /// Room for `pairs` pairs of vectors of `n` words. Takes up `history` where an earlier [`Lbfgs::into_history`] left off: the
+    /// newest pairs that there is room for. A history that is not a whole number of pairs is not one of this problem, and is dropped.
     pub fn new(pairs: usize, n: usize, mut history: Vec<T>) -> Self {
-        let whole = if n == 0 { 0 } else { (history.len() / (2 * n)).min(pairs) * 2 * n };
-        history.truncate(whole);
+        let pair = 2 * n;
+        if pair == 0 || !history.len().is_multiple_of(pair) {
+            history.clear();
+        } else if history.len() / pair > pairs {
+            history.drain(..history.len() - pairs * pair);
+        }
         Lbfgs { pairs, n, history }
     }
 
@@ -28,27 +39,41 @@ impl<T: Real> Lbfgs<T> {
         &self.history
     }
 
+    /// Gives all pairs up, oldest first.
+    pub fn into_history(self) -> Vec<T> {
+        self.history
+    }
+
     /// Forgets all pairs.
     pub fn clear(&mut self) {
         self.history.clear();
     }
 
-    /// Stores a pair, dropping the oldest when there is no room. A pair with sᵀy ≤ 1e-10 |s||y| has no positive curvature and is skipped.
-    pub fn push(&mut self, s: impl Iterator<Item = T>, y: impl Iterator<Item = T>) {
-        if self.pairs == 0 {
+    /// Stores a pair, dropping the oldest when there is no room. A pair without positive curvature, sᵀy ≤ 1e-10 |s||y| (or NaN), is
+    /// not stored, and drops none.
+    ///
+    /// # Panics
+    /// If `s` or `y` do not have n words.
+    pub fn push(&mut self, s: impl Iterator<Item = T> + Clone, y: impl Iterator<Item = T> + Clone) {
+        let (mut ss, mut sy, mut yy) = (0.0, 0.0, 0.0);
+        for (s, y) in s.clone().zip(y.clone()) {
+            let (s, y) = (s.f64(), y.f64());
+            (ss, sy, yy) = (ss + s * s, sy + s * y, yy + y * y);
+        }
+        let curved = sy > 1e-10 * (ss * yy).sqrt();
+        if !curved || self.pairs == 0 {
             return;
         }
-        if self.history.len() == self.pairs * 2 * self.n {
-            self.history.drain(..2 * self.n);
+        let pair = 2 * self.n;
+        if self.history.len() / pair >= self.pairs {
+            self.history.drain(..pair);
         }
         let start = self.history.len();
+        self.history.reserve_exact(pair);
         self.history.extend(s);
+        crate::error::check_len("Lbfgs", "s", self.n, self.history.len() - start);
         self.history.extend(y);
-        debug_assert_eq!(self.history.len(), start + 2 * self.n);
-        let (s, y) = self.history[start..].split_at(self.n);
-        if dot(s, y) <= 1e-10 * (dot(s, s) * dot(y, y)).sqrt() {
-            self.history.truncate(start);
-        }
+        crate::error::check_len("Lbfgs", "s and y", pair, self.history.len() - start);
     }
 
     /// Turns a gradient into the descent direction `d ← −H d`, with the initial inverse Hessian `H₀ = γ · diag(scale)`; γ = sᵀy / yᵀ diag(scale) y of the
@@ -124,5 +149,20 @@ mod tests {
         }
         assert_eq!(memory.history().len(), 3 * 4);
         assert_eq!(memory.history()[0], 3.0);
+        // Nor are those that are not numbers; and what is refused displaces nothing.
+        let before = memory.history().to_vec();
+        memory.push([f64::NAN, 0.0].into_iter(), [1.0, 0.0].into_iter());
+        memory.push([0.0, 0.0].into_iter(), [1.0, 0.0].into_iter());
+        assert_eq!(memory.history(), before);
+    }
+
+    #[test]
+    fn a_history_is_taken_up_from_its_newest_pair() {
+        let history: Vec<f64> = (0..12).map(f64::from).collect();
+        assert_eq!(Lbfgs::new(2, 2, history.clone()).into_history(), history[4..]);
+        assert_eq!(Lbfgs::new(usize::MAX, 2, history.clone()).into_history(), history);
+        // Not of this problem.
+        assert!(Lbfgs::new(2, 5, history.clone()).history().is_empty());
+        assert!(Lbfgs::new(2, 0, history).history().is_empty());
     }
 }

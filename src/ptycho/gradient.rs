@@ -90,10 +90,8 @@ impl<T: Real> Gradient<T> {
                 };
                 let mut loss = 0.0;
                 let batch = if batch == 0 { n } else { batch };
-                let steps = n.div_ceil(batch);
-                for (b, which) in order.chunks(batch).enumerate() {
+                for which in order.chunks(batch) {
                     loss += self.evaluate(model, patterns, params, state, update_probe, scratch, which);
-                    let t = state.iteration * steps + b + 1;
                     match self.algorithm {
                         Algorithm::Descent { step, regularization, .. } => {
                             self.precondition(model, state, which, regularization);
@@ -102,7 +100,7 @@ impl<T: Real> Gradient<T> {
                                 *c = -(step * h * g);
                             }
                         }
-                        Algorithm::Adam { object_rate, probe_rate, .. } => self.adam(state, t, object_rate, probe_rate),
+                        Algorithm::Adam { object_rate, probe_rate, .. } => self.adam(state, object_rate, probe_rate),
                         _ => unreachable!("matched above"),
                     }
                     let change = std::mem::take(&mut self.change);
@@ -179,7 +177,9 @@ impl<T: Real> Gradient<T> {
         let (two_n, gamma) = (T::of(2.0 * n as f64), T::of(gamma));
         let invert = |w: &mut [T]| {
             let max = w.iter().fold(T::MIN_POSITIVE, |m, &v| m.max(v));
-            w.iter_mut().for_each(|w| *w = T::ONE / (two_n * ((T::ONE - gamma) * *w + gamma * max)));
+            // What is not lit has no gradient; the floor keeps its factor finite.
+            let divisor = |w: T| (two_n * ((T::ONE - gamma) * w + gamma * max)).max(T::MIN_POSITIVE);
+            w.iter_mut().for_each(|w| *w = T::ONE / divisor(*w));
         };
         invert(&mut lit);
         invert(&mut lighting);
@@ -209,14 +209,17 @@ impl<T: Real> Gradient<T> {
         state.probe.as_mut_slice().iter_mut().zip(d).for_each(|(p, d)| *p += d.scale(t));
     }
 
-    /// Adam's change, from moments that the state keeps: [m, v].
-    fn adam(&mut self, state: &mut State<T>, t: usize, object_rate: f64, probe_rate: f64) {
+    /// Adam's change, from what the state keeps: [m, v, t], an odd number of words, which no history of L-BFGS has. (A count in `f32` ends
+    /// at 2²⁴, long after the bias corrections have.)
+    fn adam(&mut self, state: &mut State<T>, object_rate: f64, probe_rate: f64) {
         let words = self.gradient.len();
-        if state.memory.len() != 2 * words {
-            state.memory = vec![T::ZERO; 2 * words];
+        if state.memory.len() != 2 * words + 1 {
+            state.memory = vec![T::ZERO; 2 * words + 1];
         }
-        let (m, v) = state.memory.split_at_mut(words);
-        Adam::default().step(t, &self.gradient, m, v, &mut self.change);
+        let (moments, t) = state.memory.split_at_mut(2 * words);
+        let (m, v) = moments.split_at_mut(words);
+        t[0] += T::ONE;
+        Adam::default().step(t[0].f64() as usize, &self.gradient, m, v, &mut self.change);
         let probe = state.probe.as_slice();
         let rms = (probe.iter().map(|z| z.norm_sqr().f64()).sum::<f64>() / probe.len() as f64).sqrt();
         let (c_object, c_probe) = self.change.split_at_mut(self.object_words);
@@ -250,7 +253,7 @@ impl<T: Real> Gradient<T> {
         memory.direction(&mut d, &self.scale);
         let mut slope = dot(&d, &self.gradient);
         if slope >= 0.0 {
-            // Not a descent direction: start again from the preconditioned gradient.
+            // Not a direction of descent: start again from the preconditioned gradient.
             memory.clear();
             d.copy_from_slice(&self.gradient);
             memory.direction(&mut d, &self.scale);
@@ -284,7 +287,7 @@ impl<T: Real> Gradient<T> {
             memory.clear();
         }
         self.change = d;
-        state.memory = memory.history().to_vec();
+        state.memory = memory.into_history();
         (loss, gave_up)
     }
 }

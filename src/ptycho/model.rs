@@ -23,7 +23,7 @@
 use num_complex::Complex;
 
 use crate::error::Error;
-use crate::fft::{Fft2, frequency_index, shift_factors};
+use crate::fft::{Fft2, frequency_index, shift_factor};
 use crate::op::Write;
 use crate::ptycho::kernels::{self, Window};
 use crate::real::Real;
@@ -102,7 +102,8 @@ impl<T: Real> Model<T> {
     pub fn set_ramp(&self, fraction: [f64; 2], s: &mut Scratch<T>) {
         let [ny, nx] = self.fft.dims();
         for (n, f, out) in [(ny, fraction[0], &mut s.ramp_y), (nx, fraction[1], &mut s.ramp_x)] {
-            for (o, z) in out.iter_mut().zip(shift_factors(n, f, Field::Complex)) {
+            for (i, o) in out.iter_mut().enumerate() {
+                let z = shift_factor(i, n, f, Field::Complex);
                 *o = Complex::new(T::of(z.re), T::of(z.im));
             }
         }

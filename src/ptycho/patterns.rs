@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::real::Real;
-use crate::shape::{Limits, checked_len, try_zeroed};
+use crate::shape::{Limits, checked_len, try_reserved, try_zeroed};
 use crate::source::FrameSource;
 use crate::tensor::Tensor;
 
@@ -56,7 +56,8 @@ impl<T: Real> Patterns<T> {
     /// - [`Error::Param`] for no frames, an empty detector, or a zero frequency outside of it,
     /// - [`Error::Shape`] for a mask of another size,
     /// - [`Error::Data`] for a NaN, an infinity or a negative intensity in a good pixel, naming its flat index, and for data without a single count,
-    /// - [`Error::OverBudget`] when the amplitudes need more than `limits`.
+    /// - [`Error::OverBudget`] when the amplitudes and one frame need more than `limits`,
+    /// - [`Error::OutOfMemory`] when they need more than there is, whatever reading gives.
     pub fn from_source(
         source: &dyn FrameSource,
         zero: ZeroFrequency,
@@ -64,15 +65,18 @@ impl<T: Real> Patterns<T> {
         limits: Limits,
     ) -> Result<Self, Error> {
         let [sy, sx, ny, nx] = source.shape();
+        let len = checked_len(&[sy, sx, ny, nx])?;
         let (count, order) = checked(sy * sx, [ny, nx], zero, mask)?;
-        let len = checked_len(&[count, ny, nx])?;
-        limits.check((len * size_of::<T>()) as u64)?;
-        let mut amplitudes = try_zeroed::<T>(len)?;
+        let bytes = |len: usize, size: usize| (len as u64).saturating_mul(size as u64);
+        limits.check(bytes(len, size_of::<T>()).saturating_add(bytes(ny * nx, size_of::<f32>())))?;
+        // Grows as frames are read: a source that declares more than it has ends at the first that is missing.
+        let mut amplitudes = try_reserved::<T>(len)?;
         let mut frame = try_zeroed::<f32>(ny * nx)?;
         let (mut total, mut brightest) = (0.0, 0.0f64);
-        for (i, a) in amplitudes.chunks_mut(ny * nx).enumerate() {
+        for i in 0..count {
             source.read_frames(i, &mut frame)?;
-            let sum = store(&frame, a, [ny, nx], order, mask, i)?;
+            amplitudes.resize((i + 1) * ny * nx, T::ZERO);
+            let sum = store(&frame, &mut amplitudes[i * ny * nx..], [ny, nx], order, mask, i)?;
             total += sum;
             brightest = brightest.max(sum);
         }
@@ -232,6 +236,39 @@ mod tests {
             mask[2] = false;
             assert_eq!(read(Some(&mask)).unwrap().total(), 6.0);
         }
+    }
+
+    /// Declares any shape, and has one frame.
+    struct Liar([usize; 4]);
+
+    impl FrameSource for Liar {
+        fn shape(&self) -> [usize; 4] {
+            self.0
+        }
+        fn dtype(&self) -> crate::source::DType {
+            crate::source::DType::U8
+        }
+        fn read_frames(&self, first: usize, out: &mut [f32]) -> Result<(), Error> {
+            out.fill(1.0);
+            if first == 0 { Ok(()) } else { Err(Error::Data { what: "no such frame".into(), index: first }) }
+        }
+    }
+
+    #[test]
+    fn a_huge_declared_shape_is_an_error_before_it_is_an_allocation() {
+        let read = |shape, limits| Patterns::<f64>::from_source(&Liar(shape), ZeroFrequency::Corner, None, limits);
+        let half = 1 << (usize::BITS / 2);
+        for shape in [[half, half, 1, 1], [1, 1, half, half], [half, 1, half, 1], [usize::MAX; 4]] {
+            assert!(matches!(read(shape, Limits::default()), Err(Error::OutOfMemory { .. })), "{shape:?}");
+        }
+        // Fits into `usize` as a number, but not as bytes.
+        let shape = [1, usize::MAX / 16, 4, 2];
+        assert!(matches!(read(shape, Limits { bytes: 1 << 40 }), Err(Error::OverBudget { .. })));
+        assert!(matches!(read(shape, Limits::default()), Err(Error::OutOfMemory { .. })));
+        // Eight gigabytes declared, of which nothing is touched.
+        assert!(matches!(read([1, 1 << 20, 32, 32], Limits::default()), Err(Error::Data { index: 1, .. })));
+        assert!(read([1, 1, 3, 3], Limits { bytes: 9 * 8 + 9 * 4 }).is_ok());
+        assert!(matches!(read([1, 1, 3, 3], Limits { bytes: 9 * 8 + 9 * 4 - 1 }), Err(Error::OverBudget { .. })));
     }
 
     #[test]

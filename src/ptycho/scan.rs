@@ -45,6 +45,9 @@ pub fn spiral(n: usize, spacing: Length) -> Vec<[Length; 2]> {
         .collect()
 }
 
+/// Longest side of an object, in pixels.
+const SIDE: usize = 65536;
+
 /// Where the probe's window lies on the object for each pattern, in object pixels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Positions {
@@ -63,8 +66,8 @@ impl Positions {
     /// The pixel size is fixed by the detector: λ/(n Δα), or 1/(n Δk), for n detector pixels of angle Δα or frequency Δk.
     ///
     /// # Errors
-    /// - [`Error::Param`] for no positions, positions that are not finite, or a pixel size that is not positive,
-    /// - [`Error::OutOfMemory`] when the object would have more than 2³² pixels.
+    /// [`Error::Param`] for no positions, positions that are not finite, a pixel size that is not positive, or an object that would
+    /// be longer than 65536 pixels.
     pub fn new(
         positions: &[[Length; 2]],
         pixel: [Length; 2],
@@ -84,9 +87,10 @@ impl Positions {
         let (mut object, mut low) = ([0; 2], [0.0; 2]);
         for axis in 0..2 {
             let (lo, hi) = extent(axis);
-            let size = (hi - lo).round() + (window[axis] + 2 * margin) as f64;
-            if size > 65536.0 {
-                return Err(Error::OutOfMemory { bytes: (size * size) as u64 });
+            let size = (hi - lo).round() + window[axis] as f64 + 2.0 * margin as f64;
+            if size > SIDE as f64 {
+                let got = format!("positions over {} pixels and a margin of {margin}", hi - lo);
+                return Err(Error::param("object", got, "at most 65536 pixels a side"));
             }
             (object[axis], low[axis]) = (size as usize, lo);
         }
@@ -107,13 +111,16 @@ impl Positions {
     /// Checks that every window of `[ny, nx]` lies on the object.
     ///
     /// # Errors
-    /// [`Error::Data`] naming the first position that does not.
+    /// - [`Error::Data`] naming the first position that does not,
+    /// - [`Error::Param`] for an object longer than 65536 pixels.
     pub fn check(&self, window: [usize; 2]) -> Result<(), Error> {
+        if self.object.iter().any(|&n| n > SIDE) {
+            return Err(Error::param("object", format!("{:?}", self.object), "at most 65536 pixels a side"));
+        }
         for (index, p) in self.pixels.iter().enumerate() {
             let inside = |axis: usize| {
-                p[axis].is_finite()
-                    && p[axis].round() >= 0.0
-                    && p[axis].round() as usize + window[axis] <= self.object[axis]
+                // A position that is not finite fails one of the two.
+                p[axis].round() >= 0.0 && p[axis].round() + window[axis] as f64 <= self.object[axis] as f64
             };
             if !(inside(0) && inside(1)) {
                 let what = format!("window at {p:?} of {window:?} pixels outside the object of {:?}", self.object);
@@ -156,9 +163,8 @@ mod tests {
         p.check([8, 6]).unwrap();
         assert_eq!(p.object, [7 + 8 + 4, 16 + 6 + 4]);
         assert_eq!(p.pixels[0][0], 2.0);
-        // The lowest window, at row 9 of 19, may have 10 rows at the most.
-        p.check([10, 6]).unwrap();
-        assert!(p.check([11, 6]).is_err());
+        // The margin of 2 holds a window that is 2 rows longer, not 3.
+        assert!(p.check([10, 6]).is_ok() && p.check([11, 6]).is_err());
     }
 
     #[test]
@@ -168,7 +174,28 @@ mod tests {
         assert!(Positions::new(&[angstrom([f64::NAN, 0.0])], one, [4, 4], 0).is_err());
         assert!(Positions::new(&[one], angstrom([0.0, 1.0]), [4, 4], 0).is_err());
         assert!(Positions::new(&[one, angstrom([1e300, 0.0])], one, [4, 4], 0).is_err());
+        assert!(Positions::new(&[one], one, [4, usize::MAX], usize::MAX).is_err());
+        let p = |y, side| Positions { pixels: vec![[y, 0.0]], object: [side, 4], pixel: one };
+        for bad in [1e300, 0.5, -0.5, -1e300, f64::INFINITY, f64::NEG_INFINITY, f64::NAN] {
+            assert!(matches!(p(bad, 4).check([4, 4]), Err(Error::Data { index: 0, .. })), "{bad}");
+        }
+        assert!(p(0.49, 4).check([4, 4]).is_ok() && p(-0.49, 4).check([4, 4]).is_ok());
+        assert!(matches!(p(0.0, usize::MAX).check([4, 4]), Err(Error::Param { .. })));
         assert_eq!(Positions::new(&[one], one, [4, 4], 0).unwrap().object, [4, 4]);
+    }
+
+    #[test]
+    fn a_window_and_a_fraction_make_the_position() {
+        for y in [-0.49, -0.0, 0.2, 0.5, 7.4999, 7.5, 8.49] {
+            let (at, f) = place([y, 3.0], [4, 4], 20);
+            assert!((at.y0 as f64 + f[0] - y).abs() < 1e-15 && f[0].abs() <= 0.5, "{y}");
+            assert_eq!((at.x0, f[1]), (3, 0.0));
+        }
+        // What is clamped lies on the object.
+        for y in [-1e300, -3.0, 9.0, 1e300] {
+            let p = clamp([y, 1.0], [4, 4], [12, 12]);
+            assert!(Positions { pixels: vec![p], object: [12, 12], pixel: angstrom([1.0; 2]) }.check([4, 4]).is_ok());
+        }
     }
 
     #[test]
