@@ -128,7 +128,7 @@ impl<T: Real> State<T> {
             power += w * z.norm_sqr().f64();
             mean += Complex::new(z.re.f64(), z.im.f64()) * *w;
         }
-        if !(power > 0.0 && sum > 0.0) || !power.is_finite() {
+        if !(power > 0.0 && sum > 0.0 && power.is_finite()) {
             return Err(Error::Data { what: "the probe does not illuminate the object".into(), index: 0 });
         }
         let scale = (power / sum).sqrt();

@@ -91,7 +91,7 @@ impl Dpc {
         let dot = |a: &[f64], b: &[f64]| (0..n).map(|s| w(s) * a[s] * b[s]).sum::<f64>();
         let (yy, xx, xy) = (dot(&j[0], &j[0]), dot(&j[1], &j[1]), dot(&j[0], &j[1]));
         let det = yy * xx - xy * xy;
-        if !(det > 1e-9 * yy * xx) {
+        if det.is_nan() || det <= 1e-9 * yy * xx {
             return Err(Error::param("detectors", n, "segments on several sides of the bright-field disk's edge"));
         }
         let b = [
