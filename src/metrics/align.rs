@@ -54,6 +54,12 @@ pub(super) struct Aligned {
 impl Aligner<'_> {
     /// The best of both orders.
     pub fn run(&self) -> Result<Aligned, Error> {
+        let mut best = self.best()?;
+        best.plane.slope = self.shortest(best.plane.slope);
+        Ok(best)
+    }
+
+    fn best(&self) -> Result<Aligned, Error> {
         if self.params.gauge != Gauge::RampAndShift {
             let mut plane = Plane::default();
             self.add(&mut plane, self.plane_of(self.object)?, [0.0; 2]);
@@ -216,7 +222,16 @@ impl Aligner<'_> {
     /// Adds a plane found on the moved image: its constant lies elsewhere in the unmoved one.
     fn add(&self, plane: &mut Plane, rest: Plane, shift: [f64; 2]) {
         plane.offset += rest.offset + rest.slope[0] * shift[0] + rest.slope[1] * shift[1];
-        plane.slope = [plane.slope[0] + rest.slope[0], plane.slope[1] + rest.slope[1]];
+        plane.slope = self.shortest([plane.slope[0] + rest.slope[0], plane.slope[1] + rest.slope[1]]);
+    }
+
+    /// Of the ramps that differ by whole turns a pixel, and are the same on an object's pixels, the flattest. A phase image has no such freedom.
+    fn shortest(&self, slope: [f64; 2]) -> [f64; 2] {
+        let turn = std::f64::consts::TAU;
+        match self.kind {
+            Kind::Phase => slope,
+            Kind::Object => slope.map(|g| g - turn * (g / turn).round()),
+        }
     }
 
     /// The object as given, without the plane, moved: errors of moving do not add up.
@@ -309,7 +324,8 @@ impl Aligner<'_> {
         conjugate.iter_mut().for_each(|z| *z = z.conj());
         let q = self.finder.find(&conjugate, None)?;
         let turn = std::f64::consts::TAU;
-        let mut plane = Plane { offset: 0.0, slope: [turn * q[0] / ny as f64, turn * q[1] / nx as f64] };
+        let slope = self.shortest([turn * q[0] / ny as f64, turn * q[1] / nx as f64]);
+        let mut plane = Plane { offset: 0.0, slope };
         let flat = |p: &Plane| -> Vec<C> {
             c.iter().enumerate().map(|(i, c)| c * cis(-p.at(i / nx, i % nx, self.dims))).collect()
         };

@@ -61,7 +61,7 @@ pub struct ObjectComparison {
     pub phase_rms: Angle,
     /// Phase of the object over the truth at the centre pixel, before the shift.
     pub phase: Angle,
-    /// `[y, x]`: phase ramp of the object over the truth, per pixel.
+    /// `[y, x]`: phase ramp of the object over the truth, per pixel; at most half a turn.
     pub ramp: [Angle; 2],
     /// `[y, x]` in pixels: the shift that was applied to the object.
     pub shift: [f64; 2],

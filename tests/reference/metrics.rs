@@ -105,6 +105,18 @@ fn the_resolution_is_where_the_data_end() {
 }
 
 #[test]
+fn independent_noise_has_no_resolution() {
+    // Twenty pairs. (The first rings hold few samples, and chance alone takes three of them in a row above ½ about once in a thousand pairs.)
+    let plan = RingCorrelation::new([128, 128], FrcParams::default()).unwrap();
+    for seed in 0..20 {
+        let curve = plan.real(&normals(128 * 128, 2 * seed), &normals(128 * 128, 2 * seed + 1)).unwrap();
+        for t in [Threshold::Half, Threshold::HalfBit(Split::Halves), Threshold::OneBit(Split::Halves)] {
+            assert_eq!(curve.resolution(t), Resolution::NotReached, "{t:?}, pair {seed}");
+        }
+    }
+}
+
+#[test]
 fn shells_of_noise_correlate_by_one_over_root_n() {
     // As for rings: Σ n F² over R shells is R ± √(2R); six standard deviations.
     let dims = [24, 20, 28];
@@ -127,7 +139,7 @@ fn registration_of_a_noisy_image_reaches_the_cramer_rao_bound() {
     // allowed; the grid of 0.01 pixels adds 0.01²/12 to the variance.
     let n = 64;
     let t = std::f64::consts::TAU / n as f64;
-    // (ky, kx, amplitude). The last two cannot both be inverted by a shift, so that no other shift is nearly as good.
+    // (ky, kx, amplitude). No shift inverts all four, which would be as good as none.
     let waves = [(0.0, 3.0, 1.0), (2.0, 0.0, 1.0), (4.0, 5.0, 0.5), (0.0, 4.0, 0.5)];
     let sum = |f: &dyn Fn(f64, (f64, f64, f64)) -> f64| -> Vec<f64> {
         (0..n * n)
