@@ -37,7 +37,7 @@ impl Default for BadPixelParams {
     fn default() -> Self {
         BadPixelParams {
             frames: 256,
-            significance: 6.0,
+            significance: 5.5,
             dead_below: 0.1,
             hot_above: 3.0,
             par: Par::default(),
@@ -75,7 +75,8 @@ impl BadPixels {
     /// z = |m − M| / √( (1.4826 D)² + max(v, median of the neighbours' v, 1/n) / n )
     /// ```
     ///
-    /// Hot: z above the threshold and m above `hot_above` · M. Dead: z above it and m below `dead_below` · M. Stuck: v = 0 where the
+    /// Hot: z above the threshold and m above `hot_above` · M. Dead: z above it and m below `dead_below` · M; or no count at all where
+    /// √(2nM), the Poisson deviance of that, is above the threshold. Stuck: v = 0 where the
     /// neighbours' median v is above 1/n and m·n is above `significance`² counts or differs from M by that much. A pixel at which a
     /// sampled frame is negative or not finite is hot.
     ///
@@ -116,11 +117,14 @@ impl BadPixels {
             let spread = 1.4826 * median(&mut deviations);
             let (m, v) = (s.mean[i], s.variance[i]);
             let z = (m - m_median).abs() / (spread * spread + v.max(v_median).max(1.0 / n) / n).sqrt();
+            // No count at all where n·M were expected has probability e^{−nM}: the deviance √(2nM) is its significance, which the
+            // variance of so few counts understates.
+            let silent = 2.0 * n * m_median > p.significance * p.significance;
             // A pixel that should have seen this many counts cannot have been constant by chance.
             let counts = n * m.max(m_median) >= p.significance * p.significance;
             if z > p.significance && m > p.hot_above * m_median {
                 bad.hot.push(i);
-            } else if z > p.significance && m < p.dead_below * m_median {
+            } else if (z > p.significance || (m == 0.0 && silent)) && m < p.dead_below * m_median {
                 bad.dead.push(i);
             } else if s.frames > 8 && v == 0.0 && v_median > 1.0 / n && counts {
                 bad.stuck.push(i);

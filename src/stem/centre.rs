@@ -66,7 +66,7 @@ pub struct Disk {
 /// Finds the bright-field disk of a mean pattern `[det_y, det_x]`, with radius and centre to a fraction of a pixel.
 ///
 /// In the pattern's 3 × 3 median, which has no hot pixels, the plateau P is the median of the pixels above `threshold` · P, by iteration from
-/// the brightest pixels; the middle of those pixels is the first centre and √(area/π) the first radius. Then, in the pattern itself, on every ray the outermost crossing of `threshold` · P is found by linear
+/// the brightest; the middle of those pixels is the first centre and √(area/π) the first radius. Then, in the pattern itself, on every ray the outermost crossing of `threshold` · P is found by linear
 /// interpolation, and a circle is fitted to the crossings by linear least squares (x² + y² = 2ax + 2by + c), twice, leaving out
 /// points more than three times the median distance away.
 ///
@@ -98,7 +98,7 @@ pub fn bright_field_disk(data: &DataSet, pattern: &Tensor<f64>, params: DiskPara
     let smooth = median3(i, dims);
     let mut sorted = smooth.clone();
     sorted.sort_unstable_by(f64::total_cmp);
-    let mut plateau = start_level(&sorted);
+    let mut plateau = sorted.last().copied().unwrap_or(0.0);
     for _ in 0..20 {
         let above = &sorted[sorted.partition_point(|&v| v < p.threshold * plateau)..];
         let next = above.get(above.len() / 2).copied().unwrap_or(plateau);
@@ -139,7 +139,8 @@ pub fn bright_field_disk(data: &DataSet, pattern: &Tensor<f64>, params: DiskPara
         roughness = (distances.iter().sum::<f64>() / distances.len() as f64).sqrt();
         centre = [circle.y, circle.x / aspect];
         radius = circle.r;
-        if !(radius.is_finite()
+        if !(roughness <= 0.2 * radius
+            && radius.is_finite()
             && (0.0..=(ny - 1) as f64).contains(&centre[0])
             && (0.0..=(nx - 1) as f64).contains(&centre[1]))
         {
@@ -164,19 +165,6 @@ fn median3(i: &[f64], [ny, nx]: [usize; 2]) -> Vec<f64> {
         }
     }
     out
-}
-
-/// The median of the brightest pixels that together hold half of the counts.
-fn start_level(sorted: &[f64]) -> f64 {
-    let half = 0.5 * sorted.iter().sum::<f64>();
-    let mut sum = 0.0;
-    let n = sorted.iter().rev().take_while(|&&v| {
-        let below = sum < half;
-        sum += v;
-        below
-    });
-    let n = n.count().max(1);
-    sorted.get(sorted.len().saturating_sub(n.div_ceil(2))).copied().unwrap_or(0.0)
 }
 
 /// Where rays from the centre cross `level` for the last time, in pixels of y: [y, x].

@@ -37,8 +37,8 @@ pub struct Rings {
 /// Finds the common centre of rings in a pattern `[det_y, det_x]`: where the radial profile is sharpest.
 ///
 /// With p(r) the mean of √I at radius r from a trial centre, the sum Σ_r n(r) (p(r) − p̄(r))² over the radii asked for, p̄ being p averaged over
-/// ±6 pixels, is largest at the centre: away from it every ring is smeared over several radii. It is searched on a grid that is
-/// refined around its best point down to 1/50 pixel. Square roots make the noise of counts uniform and keep the few strongest
+/// ±6 pixels, is largest at the centre: away from it every ring is smeared over several radii. It is searched at every whole pixel of the range, (2·range + 1)²
+/// profiles, and then refined around the best one down to 1/50 pixel; bin a large detector first. Square roots make the noise of counts uniform and keep the few strongest
 /// pixels from deciding alone; repair bad pixels first.
 ///
 /// # Errors
@@ -64,21 +64,30 @@ pub fn ring_centre(pattern: &Tensor<f64>, params: RingParams) -> Result<Rings, E
     }
     let mut work = Profile { sum: vec![0.0; far + 2], n: vec![0.0; far + 2] };
     let mut score = |c: [f64; 2]| work.sharpness(&root, [ny, nx], c, p.radii);
-    let (mut step, mut value) = (0.25 * p.range, score(best));
-    while step > 0.02 {
-        // Nine by nine points the first time, so that a distant centre is not missed; then three by three, moving while it helps.
-        let reach = if step == 0.25 * p.range { 4 } else { 1 };
-        let from = best;
-        for dy in -reach..=reach {
-            for dx in -reach..=reach {
-                let c = [from[0] + f64::from(dy) * step, from[1] + f64::from(dx) * step];
-                let v = score(c);
-                if v > value {
-                    (best, value) = (c, v);
-                }
+    // Every pixel in range first: the peak is as narrow as the rings. Then three by three points, moving while it helps, half the step
+    // when it does not.
+    let mut value = score(best);
+    let (from, reach) = (best, p.range.ceil() as i32);
+    for dy in -reach..=reach {
+        for dx in -reach..=reach {
+            let c = [from[0] + f64::from(dy), from[1] + f64::from(dx)];
+            let v = score(c);
+            if v > value {
+                (best, value) = (c, v);
             }
         }
-        if best == from || reach > 1 {
+    }
+    let mut step = 0.5;
+    while step > 0.02 {
+        let from = best;
+        for k in 0..9 {
+            let c = [from[0] + f64::from(k / 3 - 1) * step, from[1] + f64::from(k % 3 - 1) * step];
+            let v = score(c);
+            if v > value {
+                (best, value) = (c, v);
+            }
+        }
+        if best == from {
             step *= 0.5;
         }
     }
