@@ -2,12 +2,15 @@
 //!
 //! Patterns are written frame by frame into one tensor, which the reconstruction takes over, so that the data exist once.
 
-use exitwave::observe::silent;
+#[allow(dead_code)] // The other examples write files.
+mod support;
+#[path = "../benches/support/synthetic.rs"]
+mod synthetic;
+
 use exitwave::par::Par;
 use exitwave::ptycho::{Algorithm, Patterns, Placement, PtychoParams, Ptychography, ZeroFrequency};
 
-#[path = "../benches/support/synthetic.rs"]
-mod synthetic;
+use support::{Failure, Options, progress};
 
 const HELP: &str = "\
 Prints the peak memory of a ptychographic reconstruction (ePIE, f32) as one JSON object.
@@ -19,25 +22,11 @@ Prints the peak memory of a ptychographic reconstruction (ePIE, f32) as one JSON
   --subpixel      move the probe by fractions of a pixel (default: whole pixels)
   --help          this text";
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    use lexopt::prelude::*;
-    let (mut scan, mut detector, mut sweeps, mut threads) = (64, 128, 2, 2);
-    let mut placement = Placement::Whole;
-    let mut arguments = lexopt::Parser::from_env();
-    while let Some(argument) = arguments.next()? {
-        match argument {
-            Long("scan") => scan = arguments.value()?.parse()?,
-            Long("detector") => detector = arguments.value()?.parse()?,
-            Long("sweeps") => sweeps = arguments.value()?.parse()?,
-            Long("threads") => threads = arguments.value()?.parse()?,
-            Long("subpixel") => placement = Placement::Subpixel,
-            Short('h') | Long("help") => {
-                println!("{HELP}");
-                return Ok(());
-            }
-            _ => return Err(argument.unexpected().into()),
-        }
-    }
+fn main() -> Result<(), Failure> {
+    let options = Options::read(HELP, &["scan", "detector", "sweeps", "threads"], &["subpixel"])?;
+    let (scan, detector) = (options.get("scan", 64)?, options.get("detector", 128)?);
+    let (sweeps, threads) = (options.get("sweeps", 2)?, options.get("threads", 2)?);
+    let placement = if options.flag("subpixel") { Placement::Subpixel } else { Placement::Whole };
 
     let par = Par::threads(threads)?;
     let scan = synthetic::Scan::new(scan, detector)?;
@@ -49,7 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let algorithm = Algorithm::Epie { object_step: 0.5, probe_step: 0.5 };
     let params = PtychoParams { algorithm, placement, par, ..PtychoParams::default() };
     let plan = Ptychography::new(patterns, scan.positions, params)?;
-    let outcome = plan.run(plan.start(scan.probe)?, sweeps, &mut silent)?;
+    let outcome = plan.run(plan.start(scan.probe)?, sweeps, &mut progress("ePIE"))?;
 
     let peak = peak_bytes();
     let ratio = peak.map(|p| p as f64 / (data_bytes + 4 * object_bytes) as f64);
