@@ -76,10 +76,10 @@ impl<T: Real> Evaluation<T> {
         }
     }
 
-    /// Bytes of [`Evaluation::new`].
-    pub fn bytes(frame: usize, modes: usize, [height, width]: [usize; 2]) -> u64 {
-        let complex = height * width + modes * frame + IN_FLIGHT / GROUP * (GROUP + modes) * frame;
-        (2 * complex * size_of::<T>()) as u64
+    /// Words of [`Evaluation::new`] and of the probes' spectra in [`Evaluation::run`].
+    pub fn words(frame: f64, modes: f64, object: f64) -> f64 {
+        let groups = (IN_FLIGHT / GROUP) as f64;
+        2.0 * (object + 2.0 * modes * frame + groups * (GROUP as f64 + modes) * frame)
     }
 
     /// Computes the loss of the patterns `which`, and its gradient: both are sums over patterns, nothing is normalised.

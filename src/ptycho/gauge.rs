@@ -12,22 +12,32 @@ use num_complex::Complex;
 use crate::error::Error;
 use crate::fft::{Fft2, shift_factors};
 use crate::ptycho::modes::orthogonalise;
-use crate::ptycho::scan::{clamp, place};
+use crate::ptycho::scan::{Positions, clamp, place};
 use crate::ptycho::state::State;
 use crate::real::{Real, cis};
 use crate::shape::Field;
+use crate::units::Length;
 
 impl<T: Real> State<T> {
-    /// Fixes what the patterns leave open, without changing any intensity: the probe's centre of intensity comes to the middle of its window, modes are orthogonal with the
-    /// strongest first, the object has no mean phase ramp, no mean phase, and the illumination-weighted mean of |O|² is 1.
+    /// Fixes what the patterns leave open: the probe's centre of intensity comes to the middle of its window, modes are orthogonal with
+    /// the strongest first, the object has no mean phase ramp, no mean phase, and the illumination-weighted mean of |O|² is 1.
     ///
-    /// For pictures and comparisons, at the end; a run is to be continued from the state before. (A position moved beyond the object's edge is put back on
-    /// it: give the object a margin.)
+    /// For pictures and comparisons, at the end; a run is to be continued from the state before. Intensities change by no more than the
+    /// probe's share at the rim of its window, because there a moved probe wraps round. A position that would leave the object is put
+    /// back on it, which does change its intensities: give the object a margin.
     ///
     /// # Errors
-    /// [`Error::Data`] when object and probe have no intensity in common.
+    /// - [`Error::Data`] for an empty probe, when object and probe have no intensity in common, or for a position off the object,
+    /// - [`Error::Shape`] when object or probe have other axes than [`State`] says.
     pub fn fix_gauge(&mut self) -> Result<(), Error> {
-        let modes = self.probe.dims()[0];
+        let (&[modes, ny, nx], &[height, width]) = (self.probe.dims(), self.object.dims()) else {
+            return Err(Error::shape("fix_gauge: probe [modes, ny, nx]", &[1, 0, 0], self.probe.dims()));
+        };
+        if self.probe.is_empty() {
+            return Err(Error::Data { what: "a probe without pixels".into(), index: 0 });
+        }
+        let pixel = [Length::angstrom(1.0); 2];
+        Positions { pixels: self.positions.clone(), object: [height, width], pixel }.check([ny, nx])?;
         orthogonalise(self.probe.as_mut_slice(), modes)?;
         // The ramp goes first, because a probe with one is not smooth across its window's edge, and is moved less exactly; and again, with the
         // illumination as it is then.
@@ -49,20 +59,32 @@ impl<T: Real> State<T> {
         Ok(())
     }
 
-    /// One such move; returns it, in pixels.
+    /// One such move; returns it, in pixels. The centre is that on the circle, c = n/2π · arg Σ |P|² e^{2πi y/n}: the move is a cyclic
+    /// one, under which this centre moves as far as a band-limited probe does, whatever wraps round.
     fn move_probe_to_centre(&mut self) -> Result<[f64; 2], Error> {
         let (modes, ny, nx) = (self.probe.dims()[0], self.probe.dims()[1], self.probe.dims()[2]);
-        let (mut sum, mut moment) = (0.0, [0.0; 2]);
+        let circle = |n: usize| (0..n).map(|i| cis(std::f64::consts::TAU * i as f64 / n as f64)).collect::<Vec<_>>();
+        let (at_y, at_x) = (circle(ny), circle(nx));
+        let (mut sum, mut moment) = (0.0, [Complex::new(0.0, 0.0); 2]);
         for (i, z) in self.probe.as_slice().iter().enumerate() {
             let (w, i) = (z.norm_sqr().f64(), i % (ny * nx));
             sum += w;
-            moment[0] += w * (i / nx) as f64;
-            moment[1] += w * (i % nx) as f64;
+            moment[0] += at_y[i / nx] * w;
+            moment[1] += at_x[i % nx] * w;
         }
         if sum <= 0.0 || !sum.is_finite() {
             return Err(Error::Data { what: format!("probe of intensity {sum}"), index: 0 });
         }
-        let shift = [(ny / 2) as f64 - moment[0] / sum, (nx / 2) as f64 - moment[1] / sum];
+        // From the centre to the middle, the short way; an even illumination has no centre, and stays.
+        let short = |n: usize, m: Complex<f64>| {
+            let turn = m * cis(-std::f64::consts::TAU * (n / 2) as f64 / n as f64);
+            if crate::real::norm(m) > 1e-6 * sum {
+                -crate::real::arg(turn) * n as f64 / std::f64::consts::TAU
+            } else {
+                0.0
+            }
+        };
+        let shift = [short(ny, moment[0]), short(nx, moment[1])];
         let fft = Fft2::<T>::new([ny, nx])?;
         let mut scratch = vec![Complex::default(); fft.scratch_len()];
         let factors = [shift_factors(ny, shift[0], Field::Complex), shift_factors(nx, shift[1], Field::Complex)];
@@ -141,6 +163,12 @@ impl<T: Real> State<T> {
     }
 
     /// Σ_j Σ_m |P_m(r − r_j)|² on the object, at whole pixels: where, and how strongly, the object was seen.
+    ///
+    /// # Shapes
+    /// The result is (height, width).
+    ///
+    /// # Panics
+    /// If a window does not lie on the object, or object or probe have other axes than [`State`] says.
     pub fn illumination(&self) -> Vec<f64> {
         let (ny, nx) = (self.probe.dims()[1], self.probe.dims()[2]);
         let (height, width) = (self.object.dims()[0], self.object.dims()[1]);

@@ -165,3 +165,97 @@ impl<T: Real> Model<T> {
         gradient
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fft::tests::random;
+    use crate::real::cis;
+
+    type C = Complex<f64>;
+
+    /// The model by its formulas, as sums: the probe moved by `s`, times the object, transformed. Spectra are (ny, nx).
+    fn naive_waves(o: &[C], at: Window, p: &[C], s: [f64; 2]) -> Vec<C> {
+        let (ny, nx) = (at.ny, at.nx);
+        let dft = |x: &[C], sign: f64| -> Vec<C> {
+            let mut y = vec![C::default(); ny * nx];
+            for (k, y) in y.iter_mut().enumerate() {
+                for (r, x) in x.iter().enumerate() {
+                    let turns = (k / nx * (r / nx)) as f64 / ny as f64 + (k % nx * (r % nx)) as f64 / nx as f64;
+                    *y += x * cis(sign * std::f64::consts::TAU * turns);
+                }
+            }
+            y
+        };
+        let mut hat = dft(p, -1.0);
+        for (k, z) in hat.iter_mut().enumerate() {
+            let (ky, kx) = (frequency_index(k / nx, ny) as f64, frequency_index(k % nx, nx) as f64);
+            *z *= cis(-std::f64::consts::TAU * (ky * s[0] / ny as f64 + kx * s[1] / nx as f64));
+        }
+        let moved = dft(&hat, 1.0);
+        let exit: Vec<C> = (0..ny * nx)
+            .map(|r| moved[r] / (ny * nx) as f64 * o[(at.y0 + r / nx) * at.width + at.x0 + r % nx])
+            .collect();
+        dft(&exit, -1.0)
+    }
+
+    #[test]
+    fn waves_and_intensities_are_the_formulas_as_sums() {
+        for [ny, nx] in [[5, 7], [7, 4], [1, 3], [6, 6], [9, 1]] {
+            let (modes, n) = (3, ny * nx);
+            let at = Window { y0: 2, x0: 1, ny, nx, width: nx + 4 };
+            let (o, p) = (random::<f64>((ny + 3) * (nx + 4), 1), random::<f64>(modes * n, 2));
+            let model = Model::<f64>::new([ny, nx], modes).unwrap();
+            for fraction in [[0.0, 0.0], [0.3, -0.45], [-0.5, 0.5]] {
+                // Dirty scratch, and no trace of it in the result.
+                let mut s = model.scratch();
+                let nan = C::new(f64::NAN, f64::NAN);
+                for buffer in [&mut s.probe, &mut s.spectra, &mut s.wave, &mut s.other, &mut s.rows] {
+                    buffer.fill(nan);
+                }
+                s.intensity.fill(f64::NAN);
+                let mut hat = vec![nan; modes * n];
+                model.probe_spectra(&p, &mut hat, &mut s);
+                model.set_ramp(fraction, &mut s);
+                model.move_probe(&hat, &mut s);
+                let moved = s.probe.clone();
+                model.waves(&o, at, &moved, &mut s);
+                model.intensity(&mut s);
+
+                let mut intensity = vec![0.0; n];
+                for m in 0..modes {
+                    let want = naive_waves(&o, at, &p[m * n..(m + 1) * n], fraction);
+                    for (k, want) in want.iter().enumerate() {
+                        // Spectra are transposed. Numbers of order N; sums of N terms.
+                        let got = s.spectra[m * n + k % nx * ny + k / nx];
+                        assert!((got - want).norm() < 1e-13 * n as f64, "{ny} x {nx}, mode {m}, {k}: {got} {want}");
+                        intensity[k] += want.norm_sqr();
+                    }
+                }
+                for (k, want) in intensity.iter().enumerate() {
+                    assert!((s.intensity[k % nx * ny + k / nx] - want).abs() < 1e-12 * (n * n) as f64);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn moving_a_probe_and_its_adjoint_pass_the_dot_test() {
+        for [ny, nx] in [[5, 7], [8, 6], [1, 4]] {
+            let n = ny * nx;
+            let model = Model::<f64>::new([ny, nx], 1).unwrap();
+            let (p, g) = (random::<f64>(n, 3), random::<f64>(n, 4));
+            let mut s = model.scratch();
+            model.set_ramp([0.37, -0.21], &mut s);
+            let (mut hat, mut adjoint_hat) = (vec![C::default(); n], vec![C::default(); n]);
+            model.probe_spectra(&p, &mut hat, &mut s);
+            model.move_probe(&hat, &mut s);
+            let moved = s.probe.clone();
+            model.move_probe_adjoint(&mut g.clone(), &mut adjoint_hat, 1.0, &mut s);
+            let mut adjoint = vec![C::default(); n];
+            model.probe_from_spectra(&adjoint_hat, &mut adjoint, &mut s);
+            let dot = |a: &[C], b: &[C]| a.iter().zip(b).map(|(a, b)| a.re * b.re + a.im * b.im).sum::<f64>();
+            assert!((dot(&moved, &g) - dot(&p, &adjoint)).abs() < 1e-12 * dot(&p, &p).max(dot(&g, &g)));
+        }
+    }
+}

@@ -7,19 +7,21 @@ use crate::linalg::eigen::hermitian_eigen;
 use crate::real::Real;
 use crate::tensor::Tensor;
 
-/// Extends a single probe by `modes − 1` weaker ones: the probe times Hermite-like polynomials of the distance from its centre, made orthogonal, with a share
-/// `power` of the intensity each.
+/// Extends a single probe by `modes − 1` weaker ones: the probe times polynomials 1, x, y, x², xy, y², … of the distance from its
+/// centre, made orthogonal, with a share `power` of the intensity each.
+///
+/// (Of a Gaussian probe x P and y P are the modes of a small jitter, ∂P/∂x and ∂P/∂y.)
 ///
 /// # Shapes
 /// `probe` is (ny, nx) or (1, ny, nx); the result is (modes, ny, nx), of the same total intensity.
 ///
 /// # Errors
 /// - [`Error::Shape`] for a probe of other axes,
-/// - [`Error::Param`] for no modes, or a power outside of [0, 1/(modes − 1)),
-/// - [`Error::Data`] for a probe without intensity.
+/// - [`Error::Param`] for no modes or more than the probe has pixels, or a power outside of [0, 1/(modes − 1)),
+/// - [`Error::Data`] for a probe without intensity, or with too few pixels that have some.
 ///
 /// # References
-/// P. Thibault, A. Menzel, Nature 494, 68 (2013); the Hermite start: S. Cao et al., Ultramicroscopy 187, 71 (2018).
+/// P. Thibault, A. Menzel, Nature 494, 68 (2013), for mixed states. The start by polynomials is [derived].
 pub fn extend_modes<T: Real>(
     probe: &Tensor<Complex<T>>,
     modes: usize,
@@ -29,8 +31,8 @@ pub fn extend_modes<T: Real>(
         [ny, nx] | [1, ny, nx] => (ny, nx),
         _ => return Err(Error::shape("extend_modes: [ny, nx]", &[0, 0], probe.dims())),
     };
-    if modes == 0 {
-        return Err(Error::param("modes", modes, "at least 1"));
+    if modes == 0 || modes > ny * nx {
+        return Err(Error::param("modes", modes, "at least 1, at most the pixels of the probe"));
     }
     if !(power >= 0.0 && power * (modes as f64 - 1.0) < 1.0) {
         return Err(Error::param("power", power, "a share of the intensity, with some left for the first mode"));
@@ -64,8 +66,12 @@ pub fn extend_modes<T: Real>(
             }
         }
         let norm = v.iter().map(|z| z.norm_sqr()).sum::<f64>().sqrt();
-        let scale = if norm > 1e-12 * total.sqrt() { 1.0 / norm } else { 0.0 };
-        v.iter_mut().for_each(|z| *z *= scale);
+        // A mode without intensity would never get any.
+        if norm.is_nan() || norm <= 1e-12 * total.sqrt() {
+            let what = format!("the probe has too few pixels with intensity for {modes} modes; failed at mode");
+            return Err(Error::Data { what, index: basis.len() });
+        }
+        v.iter_mut().for_each(|z| *z /= norm);
         basis.push(v);
     }
     let mut out = Vec::with_capacity(modes * ny * nx);
@@ -77,8 +83,11 @@ pub fn extend_modes<T: Real>(
     Tensor::from_vec(&[modes, ny, nx], out)
 }
 
-/// Mixes the modes (modes, frame) by a unitary matrix so that they are orthogonal, strongest first: `P'_i = Σ_j u_ji P_j` with the eigenvectors u of the Gram matrix
-/// `G_ij = Σ_r P̄_i P_j`. No intensity changes. The phase of each mode makes its sum real and positive where it has one.
+/// Mixes the modes by a unitary matrix so that they are orthogonal, strongest first: `P'_k = Σ_j u_kj P_j`, where u_k are the
+/// eigenvectors of the Gram matrix `G_ij = Σ_r P̄_i P_j`. No intensity changes.
+///
+/// # Shapes
+/// `probe` is (modes, ny, nx).
 ///
 /// # Errors
 /// As [`hermitian_eigen`]: for modes that are not finite.
@@ -112,4 +121,35 @@ pub fn orthogonalise<T: Real>(probe: &mut [Complex<T>], modes: usize) -> Result<
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extended_modes_are_orthogonal_and_share_the_intensity_as_asked() {
+        let probe = Tensor::from_fn(&[7, 6], |i| {
+            Complex::new((-((i[0] as f64 - 3.2).powi(2) + (i[1] as f64 - 2.6).powi(2)) / 4.0).exp(), 0.1 * i[0] as f64)
+        });
+        let total: f64 = probe.as_slice().iter().map(|z| z.norm_sqr()).sum();
+        let modes = extend_modes(&probe, 5, 0.1).unwrap();
+        for i in 0..5 {
+            for j in 0..=i {
+                let dot: Complex<f64> = modes.row(i).iter().zip(modes.row(j)).map(|(a, b)| a.conj() * b).sum();
+                let want = if i != j { 0.0 } else { total * if i == 0 { 0.6 } else { 0.1 } };
+                assert!((dot - want).norm() < 1e-12 * total, "{i} {j}");
+            }
+        }
+    }
+
+    #[test]
+    fn more_modes_than_the_probe_can_carry_are_an_error() {
+        let mut probe = Tensor::<Complex<f64>>::zeros(&[4, 4]);
+        assert!(matches!(extend_modes(&probe, 1, 0.0), Err(Error::Data { .. })));
+        probe[[1, 2]] = Complex::new(1.0, 0.0);
+        assert!(matches!(extend_modes(&probe, 2, 0.1), Err(Error::Data { index: 1, .. })));
+        assert!(matches!(extend_modes(&probe, usize::MAX, 0.0), Err(Error::Param { name: "modes", .. })));
+        assert!(matches!(extend_modes(&probe, 3, 0.5), Err(Error::Param { name: "power", .. })));
+    }
 }

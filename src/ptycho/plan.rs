@@ -18,7 +18,7 @@ use crate::ptycho::scan::{Positions, clamp, place};
 use crate::ptycho::state::{LossGradient, Outcome, State};
 use crate::real::{Real, cis};
 use crate::rng;
-use crate::shape::Limits;
+use crate::shape::{Limits, checked_len, try_reserved};
 use crate::tensor::Tensor;
 
 /// Which iteration is run.
@@ -192,30 +192,35 @@ impl<T: Real> Ptychography<T> {
         &self.positions
     }
 
-    /// Bytes that a run holds at its peak, patterns and state included, for a probe of so many modes.
+    /// Bytes that a run holds at its peak, patterns and state included, for a probe of so many modes. Not counted are lists of a few numbers a
+    /// pattern or a row, the transform's factors, and what the allocator keeps for itself.
     pub fn workspace_bytes(&self, modes: usize) -> u64 {
-        let n = self.patterns.dims()[0] * self.patterns.dims()[1];
-        let object: usize = self.positions.object.iter().product();
-        let word = size_of::<T>() as u64;
-        let threads = self.params.par.count() as u64;
-        // A scratch holds 2 modes + 2 waves, and an intensity; row transforms need little.
-        let scratch = (2 * (2 * modes + 3) + 1) as u64 * n as u64 * word;
-        let state = 2 * (object + modes * n) as u64 * word;
-        let words = 2 * modes * n + if self.params.object == ObjectKind::Phase { object } else { 2 * object };
-        let vectors = match self.params.algorithm {
-            Algorithm::Epie { .. } | Algorithm::Rpie { .. } => 0,
-            // Gradient, scale, change.
-            Algorithm::Descent { .. } => 3,
-            Algorithm::Adam { .. } => 5,
-            // And the history, the base point, the old gradient.
-            Algorithm::Lbfgs { pairs, .. } => 6 + 2 * pairs,
-        };
+        // In `f64`, which no parameter overflows.
+        let (m, o) = (modes as f64, self.positions.object.iter().map(|&n| n as f64).product::<f64>());
+        let n = self.patterns.dims().iter().map(|&n| n as f64).product::<f64>();
+        let vector = 2.0 * m * n + if self.params.object == ObjectKind::Phase { o } else { 2.0 * o };
+        // The change of the probes, their spectra, two weights; or all evaluations' buffers, with gradient, scale and change.
+        let evaluation = Evaluation::<T>::words(n, m, o) + 3.0 * vector;
         let work = match self.params.algorithm {
-            Algorithm::Epie { .. } | Algorithm::Rpie { .. } => (4 * modes + 2) as u64 * n as u64 * word,
-            _ => Evaluation::<T>::bytes(n, modes, self.positions.object) + vectors as u64 * words as u64 * word,
+            Algorithm::Epie { .. } | Algorithm::Rpie { .. } => 4.0 * m * n + 2.0 * n,
+            // The preconditioner's sums.
+            Algorithm::Descent { .. } => evaluation + 2.0 * (o + n),
+            Algorithm::Adam { .. } => evaluation + 2.0 * vector,
+            // The old gradient, the base point, the history.
+            Algorithm::Lbfgs { pairs, .. } => evaluation + (1.0 + 2.0 * pairs as f64) * vector + 2.0 * (o + m * n),
         };
-        let refine = if self.params.refine.is_some() { threads * 2 * n as u64 * word } else { 0 };
-        self.patterns.bytes() + state + threads * scratch + work + refine
+        self.bytes(modes, work)
+    }
+
+    /// Bytes of patterns, state and every thread's scratch, and of `work` words.
+    fn bytes(&self, modes: usize, work: f64) -> u64 {
+        let (m, o) = (modes as f64, self.positions.object.iter().map(|&n| n as f64).product::<f64>());
+        let n = self.patterns.dims().iter().map(|&n| n as f64).product::<f64>();
+        let threads = self.params.par.count() as f64;
+        // A scratch holds 2 modes + 2 waves, and an intensity; a refinement adds two derivatives. Row transforms need little.
+        let scratch = (4.0 * m + 5.0 + if self.params.refine.is_some() { 2.0 } else { 0.0 }) * n;
+        let words = 2.0 * (o + m * n) + threads * scratch + work;
+        self.patterns.bytes().saturating_add((words * size_of::<T>() as f64) as u64)
     }
 
     /// The start: an object that is 1 everywhere, and this probe, scaled so that it has as many electrons as the mean pattern.
@@ -226,7 +231,8 @@ impl<T: Real> Ptychography<T> {
     /// # Errors
     /// - [`Error::Shape`] for a probe that does not fit the patterns,
     /// - [`Error::Data`] for one that is not finite or has no intensity,
-    /// - [`Error::OverBudget`] when a run would need more memory than the limits allow.
+    /// - [`Error::OverBudget`] when a run would need more memory than the limits allow, [`Error::OutOfMemory`] when the object needs
+    ///   more than there is.
     pub fn start(&self, probe: Tensor<Complex<T>>) -> Result<State<T>, Error> {
         let [ny, nx] = self.patterns.dims();
         let modes = match *probe.dims() {
@@ -239,10 +245,16 @@ impl<T: Real> Ptychography<T> {
         let power = finite_power(probe.as_slice(), "probe")?;
         // Σ|F P|² = N Σ|P|².
         let wanted = self.patterns.total() / self.patterns.len() as f64 / (ny * nx) as f64;
-        let scale = T::of((wanted / power).sqrt());
-        probe.as_mut_slice().iter_mut().for_each(|z| *z = z.scale(scale));
+        let scale = (wanted / power).sqrt();
+        probe
+            .as_mut_slice()
+            .iter_mut()
+            .for_each(|z| *z = Complex::new(T::of(z.re.f64() * scale), T::of(z.im.f64() * scale)));
+        let pixels = checked_len(&self.positions.object)?;
+        let mut object = try_reserved(pixels)?;
+        object.resize(pixels, Complex::new(T::ONE, T::ZERO));
         Ok(State {
-            object: Tensor::full(&self.positions.object, Complex::new(T::ONE, T::ZERO)),
+            object: Tensor::from_vec(&self.positions.object, object)?,
             probe,
             positions: self.positions.pixels.clone(),
             iteration: 0,
@@ -260,13 +272,17 @@ impl<T: Real> Ptychography<T> {
     /// - [`Error::Checkpoint`] for a state whose sizes are not this plan's,
     /// - [`Error::Data`] for one that is not finite, or positions outside of the object,
     /// - [`Error::OverBudget`], as in [`Ptychography::start`],
-    /// - [`Error::NotFinite`] when an iteration diverges.
+    /// - [`Error::NotFinite`] when an iteration diverges; keep a clone of the state to go back to.
     pub fn run(&self, mut state: State<T>, iterations: usize, observe: Observer<'_>) -> Result<Outcome<T>, Error> {
         self.check_state(&state)?;
         let modes = state.probe.dims()[0];
         self.params.limits.check(self.workspace_bytes(modes))?;
         let model = Model::new(self.patterns.dims(), modes)?;
         let mut scratch: Vec<Scratch<T>> = (0..self.params.par.count()).map(|_| model.scratch()).collect();
+        // What a gradient algorithm remembers is of no use after sweeps that it has not seen.
+        if matches!(self.params.algorithm, Algorithm::Epie { .. } | Algorithm::Rpie { .. }) {
+            state.memory = Vec::new();
+        }
         let mut engine = match self.params.algorithm {
             Algorithm::Epie { object_step, probe_step } => {
                 Engine::Pie(PieWork::new(&model, Normalisation::Maximum { object_step, probe_step }))
@@ -276,7 +292,7 @@ impl<T: Real> Ptychography<T> {
             }
             algorithm => Engine::Gradient(Gradient::new(&model, algorithm, &self.params, self.positions.object)),
         };
-        let planned = state.iteration + iterations;
+        let planned = state.iteration.saturating_add(iterations);
         let (first, mut stop) = (state.iteration, Stop::Iterations);
         while state.iteration < planned {
             let update_probe = state.iteration >= self.params.probe_from;
@@ -286,8 +302,14 @@ impl<T: Real> Ptychography<T> {
                     g.iterate(&model, &self.patterns, &self.params, &mut state, update_probe, &mut scratch)
                 }
             };
-            if !loss.is_finite() {
-                return Err(Error::NotFinite { node: "loss".into(), step: state.iteration });
+            // A loss is that of the state before the step: the last step of a run shows in the state alone.
+            let finite = |z: &Tensor<Complex<T>>| z.as_slice().iter().all(|z| z.re.is_finite() && z.im.is_finite());
+            for (node, good) in
+                [("loss", loss.is_finite()), ("object", finite(&state.object)), ("probe", finite(&state.probe))]
+            {
+                if !good {
+                    return Err(Error::NotFinite { node: node.into(), step: state.iteration });
+                }
             }
             if update_probe && modes > 1 && matches!(engine, Engine::Pie(_)) {
                 orthogonalise(state.probe.as_mut_slice(), modes)?;
@@ -318,10 +340,13 @@ impl<T: Real> Ptychography<T> {
     /// A loss at a state and its full gradient, positions included: for checks, and for optimizers of one's own. Fractions of pixels count, whatever the placement.
     ///
     /// # Errors
-    /// As [`Ptychography::run`] for the state; [`Error::Param`] for a background that is not positive.
+    /// As [`Ptychography::run`] for the state and the limits; [`Error::Param`] for a background that is not positive.
     pub fn loss_gradient(&self, state: &State<T>, loss: Loss) -> Result<LossGradient<T>, Error> {
         self.check_state(state)?;
         check_loss(loss)?;
+        let (modes, frame) = (state.probe.dims()[0] as f64, self.patterns.dims().iter().product::<usize>() as f64);
+        let work = Evaluation::<T>::words(frame, modes, state.object.len() as f64);
+        self.params.limits.check(self.bytes(state.probe.dims()[0], work))?;
         let model = Model::new(self.patterns.dims(), state.probe.dims()[0])?;
         let mut scratch: Vec<Scratch<T>> = (0..self.params.par.count()).map(|_| model.scratch()).collect();
         let mut evaluation = Evaluation::new(&model, self.positions.object);
@@ -482,7 +507,7 @@ fn finite_power<T: Real>(z: &[Complex<T>], what: &str) -> Result<f64, Error> {
     if let Some(index) = z.iter().position(|z| !(z.re.is_finite() && z.im.is_finite())) {
         return Err(Error::Data { what: format!("{what} is {}", z[index]), index });
     }
-    let power: f64 = z.iter().map(|z| z.norm_sqr().f64()).sum();
+    let power: f64 = z.iter().map(|z| z.re.f64() * z.re.f64() + z.im.f64() * z.im.f64()).sum();
     if power > 0.0 { Ok(power) } else { Err(Error::Data { what: format!("{what} is zero everywhere"), index: 0 }) }
 }
 

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! ∂P_s/∂s_y = F⁻¹[ −2πi (k_y/ny) e^{−2πi k·s} F P ],   J_y = Σ_m Re( Ψ̄_m F[O_w ∂P_m,s/∂s_y] ) / √I
-//! δ = (JᵀJ + μ tr(JᵀJ)/2)⁻¹ Jᵀ (√D − √I)
+//! δ = (JᵀJ + μ ½ tr(JᵀJ) 1)⁻¹ Jᵀ (√D − √I)
 //! ```
 //!
 //! a 2 × 2 system for each pattern, exact least squares in the amplitudes for object and probe as they are. All patterns are independent of each other; one thread
@@ -105,16 +105,14 @@ pub(crate) fn gauss_newton<T: Real>(
     let mu = damping * 0.5 * (hyy + hxx);
     let (hyy, hxx) = (hyy + mu, hxx + mu);
     let det = hyy * hxx - hyx * hyx;
-    if det <= 0.0 || !det.is_finite() {
-        return [0.0, 0.0];
-    }
-    [(hxx * by - hyx * bx) / det, (hyy * bx - hyx * by) / det]
+    let step = [(hxx * by - hyx * bx) / det, (hyy * bx - hyx * by) / det];
+    // A pattern that says nothing about its place moves nowhere.
+    if det > 0.0 && step[0].is_finite() && step[1].is_finite() { step } else { [0.0, 0.0] }
 }
 
-/// Relaxes a step and limits its length.
+/// Relaxes a step and limits its length. The step is finite.
 pub(crate) fn limited(step: [f64; 2], how: &Refinement) -> [f64; 2] {
-    let step = step.map(|v| v * how.relaxation);
     let length = step[0].hypot(step[1]);
-    let shrink = if length > how.max_step { how.max_step / length } else { 1.0 };
+    let shrink = if length * how.relaxation > how.max_step { how.max_step / length } else { how.relaxation };
     step.map(|v| v * shrink)
 }

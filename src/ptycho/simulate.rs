@@ -9,17 +9,24 @@ use crate::ptycho::patterns::ZeroFrequency;
 use crate::ptycho::scan::{Positions, place};
 use crate::real::Real;
 use crate::rng;
-use crate::shape::checked_len;
+use crate::shape::{checked_len, try_zeroed};
 use crate::tensor::Tensor;
 
-/// Expected intensities `I_j = Σ_m |F(P_m,s O_w)|²` of every position; see the formulas of this module's model. Electrons a pixel when the probe is in electrons.
+/// Expected intensities of every position, `I_j = Σ_m |F(P_m,s O_w)|²`: the model that a reconstruction differentiates.
+///
+/// Fractions of pixels count.
 ///
 /// # Shapes
 /// `object` is (height, width) = `positions.object`, `probe` (modes, ny, nx); the result is (positions, ny, nx).
 ///
+/// # Units
+/// Those of N Σ|P|², N = ny·nx: electrons a pixel, when that is the number of electrons a pattern.
+///
 /// # Errors
-/// [`Error::Shape`] when the object or the probe do not fit, [`Error::Data`] for a position outside of the object, [`Error::Param`] for a zero frequency outside of the
-/// detector.
+/// - [`Error::Shape`] when the object or the probe do not fit,
+/// - [`Error::Data`] for a position outside of the object,
+/// - [`Error::Param`] for an empty probe, or a zero frequency outside of the detector,
+/// - [`Error::OutOfMemory`] for more patterns than the memory holds.
 pub fn simulate<T: Real>(
     object: &Tensor<Complex<T>>,
     probe: &Tensor<Complex<T>>,
@@ -27,8 +34,9 @@ pub fn simulate<T: Real>(
     zero: ZeroFrequency,
     par: &Par,
 ) -> Result<Tensor<T>, Error> {
-    let &[modes, ny, nx] = probe.dims() else {
-        return Err(Error::shape("simulate: probe [modes, ny, nx]", &[0; 3], probe.dims()));
+    let (modes, ny, nx) = match *probe.dims() {
+        [modes, ny, nx] if modes > 0 => (modes, ny, nx),
+        _ => return Err(Error::shape("simulate: probe [modes, ny, nx]", &[1, 0, 0], probe.dims())),
     };
     if object.dims() != positions.object {
         return Err(Error::shape("simulate: object", &positions.object, object.dims()));
@@ -36,8 +44,8 @@ pub fn simulate<T: Real>(
     positions.check([ny, nx])?;
     let [cy, cx] = zero.pixel([ny, nx])?;
     let model = Model::<T>::new([ny, nx], modes)?;
-    checked_len(&[positions.len(), ny, nx])?;
-    let mut out = Tensor::zeros(&[positions.len(), ny, nx]);
+    let dims = [positions.len(), ny, nx];
+    let mut out = Tensor::from_vec(&dims, try_zeroed(checked_len(&dims)?)?)?;
     let mut scratch: Vec<_> = (0..par.count()).map(|_| model.scratch()).collect();
     let mut probe_hat = vec![Complex::default(); probe.len()];
     model.probe_spectra(probe.as_slice(), &mut probe_hat, &mut scratch[0]);

@@ -183,6 +183,67 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
+
+    #[test]
+    fn refinement_finds_a_pattern_that_was_moved_by_a_fifth_of_a_pixel(n in 15usize..19, modes in 1usize..3, moved in 0usize..9, angle in 0.0..6.28f64) {
+        let (object, probe, mut positions) = scene(n, 3, 4.0, 2, 1e5, modes);
+        // Off the pixels, and off the edges of their rounding.
+        positions.pixels.iter_mut().for_each(|p| *p = [p[0] + 0.13, p[1] - 0.21]);
+        let data = simulate(&object, &probe, &positions, ZeroFrequency::Center, &Par::seq()).unwrap();
+        let patterns = Patterns::<f64>::from_source(&data, ZeroFrequency::Center, None, Limits::default()).unwrap();
+        // The true object and probe, which a step of 0 leaves alone.
+        let algorithm = Algorithm::Epie { object_step: 0.0, probe_step: 0.0 };
+        let refine = Some(Refinement { from: 0, ..Refinement::default() });
+        let plan = Ptychography::new(patterns, positions.clone(), PtychoParams { algorithm, refine, ..seq() }).unwrap();
+        let mut state = State { object: object.clone(), probe, positions: positions.pixels.clone(), iteration: 0, loss: vec![], memory: vec![] };
+        state.positions[moved][0] += 0.2 * angle.sin();
+        state.positions[moved][1] += 0.2 * angle.cos();
+        let found = plan.run(state, 6, &mut silent).unwrap().state;
+        prop_assert!(found.object == object);
+        for (p, truth) in found.positions.iter().zip(&positions.pixels) {
+            prop_assert!((p[0] - truth[0]).hypot(p[1] - truth[1]) < 1e-3, "{p:?} for {truth:?}");
+        }
+    }
+
+    #[test]
+    fn fixing_the_gauge_changes_no_intensity(ny in 30usize..34, nx in 30usize..34, modes in 1usize..4, seed: u64) {
+        // A smooth probe, off centre, with a ramp, which is 1e-6 of its maximum at the rim of its window; modes mixed.
+        let mut r = rng::stream(seed, 2);
+        let mut u = |a: f64| a * (2.0 * rng::uniform(&mut r) - 1.0);
+        let (c, q, scale, turn) = ([u(1.5), u(1.5)], [u(0.2), u(0.2)], 1.0 + u(0.5), u(3.0));
+        let object = normals(&[ny + 9, nx + 9], 0.1, seed).map(|z| (z + 1.0) * C::from_polar(scale, turn));
+        let pixels: Vec<[f64; 2]> = (0..5).map(|_| [4.0 + u(1.9), 4.0 + u(1.9)]).collect();
+        let one = Tensor::from_fn(&[ny, nx], |i| {
+            let d = [i[0] as f64 - (ny / 2) as f64 - c[0], i[1] as f64 - (nx / 2) as f64 - c[1]];
+            C::from_polar(3.0 * (-(d[0] * d[0] + d[1] * d[1]) / 12.0).exp(), q[0] * d[0] + q[1] * d[1])
+        });
+        let mut probe = extend_modes(&one, modes, 0.2).unwrap();
+        if modes > 1 {
+            let (a, b) = (0.6, 0.8);
+            for i in 0..ny * nx {
+                let (x, y) = (probe.as_slice()[i], probe.as_slice()[ny * nx + i]);
+                probe.as_mut_slice()[i] = x * a - y * b;
+                probe.as_mut_slice()[ny * nx + i] = x * b + y * a;
+            }
+        }
+        let mut state = State { object, probe, positions: pixels, iteration: 0, loss: vec![], memory: vec![] };
+        let intensities = |s: &State<f64>| {
+            let positions = Positions { pixels: s.positions.clone(), object: [ny + 9, nx + 9], pixel: [Length::angstrom(1.0); 2] };
+            simulate(&s.object, &s.probe, &positions, ZeroFrequency::Corner, &Par::seq()).unwrap()
+        };
+        let before = intensities(&state);
+        let places = state.positions.clone();
+        state.fix_gauge().unwrap();
+        prop_assert!(state.positions.iter().zip(&places).any(|(a, b)| (a[0] - b[0]).abs() > 1e-3));
+        let after = intensities(&state);
+        let max = before.as_slice().iter().fold(0.0f64, |m, &v| m.max(v));
+        let worst = before.as_slice().iter().zip(after.as_slice()).fold(0.0f64, |m, (a, b)| m.max((a - b).abs()));
+        prop_assert!(worst < 1e-5 * max, "{}", worst / max);
+    }
+}
+
 /// A smooth random phase object with a little absorption, and a defocused disk as probe: a fair problem.
 fn scene(
     n: usize,
@@ -241,14 +302,55 @@ fn narrow(z: &Tensor<C>) -> Tensor<Complex<f32>> {
     z.map(|z| Complex::new(z.re as f32, z.im as f32))
 }
 
-fn bits(s: &State<f32>) -> Vec<u32> {
-    let words = |z: &[Complex<f32>]| z.iter().flat_map(|z| [z.re.to_bits(), z.im.to_bits()]).collect::<Vec<_>>();
+fn bits(s: &State<f32>) -> Vec<u64> {
+    let words =
+        |z: &[Complex<f32>]| z.iter().flat_map(|z| [z.re, z.im]).map(|v| v.to_bits().into()).collect::<Vec<_>>();
     let mut all = words(s.object.as_slice());
     all.extend(words(s.probe.as_slice()));
-    all.extend(s.positions.iter().flatten().map(|p| (p.to_bits() >> 20) as u32));
-    all.extend(s.loss.iter().map(|l| (l.to_bits() >> 20) as u32));
-    all.extend(s.memory.iter().map(|m| m.to_bits()));
+    all.extend(s.positions.iter().flatten().map(|p| p.to_bits()));
+    all.extend(s.loss.iter().map(|l| l.to_bits()));
+    all.extend(s.memory.iter().map(|m| u64::from(m.to_bits())));
+    all.push(s.iteration as u64);
     all
+}
+
+#[test]
+fn lbfgs_in_two_halves_gives_the_bits_of_the_whole() {
+    let (object, probe, positions) = scene(20, 5, 4.0, 3, 1e5, 2);
+    let data = simulate(&object, &probe, &positions, ZeroFrequency::Center, &Par::seq()).unwrap();
+    // Positions a little off, so that they move.
+    let mut wrong = positions.clone();
+    wrong.pixels.iter_mut().enumerate().for_each(|(j, p)| p[j % 2] += 0.3 * (j as f64).sin());
+    for (kind, refine, pairs) in [
+        (ObjectKind::Complex, None, 3),
+        (ObjectKind::Phase, None, 0),
+        (ObjectKind::Complex, Some(Refinement { from: 4, ..Refinement::default() }), 3),
+        (ObjectKind::Phase, Some(Refinement { from: 12, ..Refinement::default() }), 5),
+    ] {
+        let run = |parts: &[usize]| {
+            let algorithm = Algorithm::Lbfgs { pairs, regularization: 0.1, loss: Loss::Amplitude };
+            let params = PtychoParams {
+                algorithm,
+                object: kind,
+                par: Par::seq(),
+                probe_from: 7,
+                refine,
+                ..PtychoParams::default()
+            };
+            let patterns = Patterns::<f32>::from_source(&data, ZeroFrequency::Center, None, Limits::default()).unwrap();
+            let plan = Ptychography::new(patterns, wrong.clone(), params).unwrap();
+            let mut state = plan.start(narrow(&probe)).unwrap();
+            for &part in parts {
+                state = plan.run(state, part, &mut silent).unwrap().state;
+            }
+            state
+        };
+        let whole = run(&[20]);
+        assert!(refine.is_none() || whole.positions != wrong.pixels);
+        assert!(whole.loss[19] < 0.5 * whole.loss[0], "{kind:?}: {:?}", whole.loss);
+        assert!(bits(&whole) == bits(&run(&[10, 10])), "{kind:?}, {refine:?} in halves");
+        assert!(bits(&whole) == bits(&run(&[1, 6, 5, 1, 7])), "{kind:?}, {refine:?} in pieces");
+    }
 }
 
 #[test]
@@ -386,6 +488,88 @@ fn masked_pixels_have_no_influence() {
         plan.run(plan.start(probe.clone()).unwrap(), 3, &mut silent).unwrap().state
     };
     assert!(run(&clean) == run(&dirty));
+}
+
+#[test]
+fn a_run_that_diverges_is_an_error_even_in_its_last_iteration() {
+    let (object, probe, positions) = scene(16, 3, 3.0, 0, 1e4, 1);
+    let data = simulate(&object, &probe, &positions, ZeroFrequency::Center, &Par::seq()).unwrap();
+    let patterns = Patterns::<f32>::from_source(&data, ZeroFrequency::Center, None, Limits::default()).unwrap();
+    let algorithm = Algorithm::Adam { object_rate: 1e300, probe_rate: 0.1, batch: 0, loss: Loss::Amplitude };
+    let plan = Ptychography::new(patterns, positions, PtychoParams { algorithm, ..seq() }).unwrap();
+    let start = plan.start(narrow(&probe)).unwrap();
+    let end = plan.run(start.clone(), 1, &mut silent);
+    assert!(matches!(end, Err(Error::NotFinite { ref node, step: 0 }) if node == "object"), "{end:?}");
+    // The state that was kept is as good as before.
+    assert!(plan.run(start, 0, &mut silent).is_ok());
+}
+
+#[test]
+fn algorithms_may_follow_each_other_on_one_state() {
+    // What one remembers is of no use to the next, and does no harm.
+    let (object, probe, positions) = scene(16, 4, 3.0, 0, 1e5, 1);
+    let data = simulate(&object, &probe, &positions, ZeroFrequency::Center, &Par::seq()).unwrap();
+    let patterns = Patterns::<f64>::from_source(&data, ZeroFrequency::Center, None, Limits::default()).unwrap();
+    let run = |state, algorithm, iterations| {
+        let params = PtychoParams { algorithm, probe_from: usize::MAX, ..seq() };
+        let plan = Ptychography::new(patterns.clone(), positions.clone(), params).unwrap();
+        plan.run(state, iterations, &mut silent).unwrap().state
+    };
+    let adam = Algorithm::Adam { object_rate: 0.02, probe_rate: 0.02, batch: 0, loss: Loss::Amplitude };
+    let lbfgs = Algorithm::Lbfgs { pairs: 1, regularization: 0.1, loss: Loss::Amplitude };
+    let epie = Algorithm::Epie { object_step: 0.5, probe_step: 0.5 };
+    let first = Ptychography::new(patterns.clone(), positions.clone(), seq()).unwrap().start(probe).unwrap();
+    for other in [lbfgs, epie] {
+        let before = run(first.clone(), other, 4);
+        // Adam starts with the step it would make from this object and probe alone.
+        let fresh = State { memory: Vec::new(), iteration: 0, loss: Vec::new(), ..before.clone() };
+        let (a, b) = (run(before, adam, 1), run(fresh, adam, 1));
+        assert!(a.object == b.object);
+        // And so does L-BFGS after it.
+        let fresh = State { memory: Vec::new(), ..a.clone() };
+        assert!(run(a, lbfgs, 2) == run(fresh, lbfgs, 2));
+    }
+}
+
+#[test]
+fn huge_parameters_are_errors_or_do_what_they_say() {
+    let (object, probe, positions) = scene(16, 3, 3.0, 0, 1e4, 1);
+    let data = simulate(&object, &probe, &positions, ZeroFrequency::Center, &Par::seq()).unwrap();
+    let patterns = Patterns::<f32>::from_source(&data, ZeroFrequency::Center, None, Limits::default()).unwrap();
+    let new = |params| Ptychography::new(patterns.clone(), positions.clone(), params).unwrap();
+    let all = usize::MAX;
+    // As many iterations as the observer lets it, of batches and with a memory as large as they may be.
+    for algorithm in [
+        Algorithm::Epie { object_step: 0.5, probe_step: 0.5 },
+        Algorithm::Descent { step: 0.5, regularization: 1e-300, batch: all, loss: Loss::Amplitude },
+        Algorithm::Lbfgs { pairs: all, regularization: 1e-300, loss: Loss::Amplitude },
+    ] {
+        let plan = new(PtychoParams { algorithm, seed: u64::MAX, ..seq() });
+        let mut state = plan.start(narrow(&probe)).unwrap();
+        for _ in 0..2 {
+            let mut two = 0;
+            let outcome = plan.run(state, all, &mut |_| {
+                two += 1;
+                if two == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            state = outcome.unwrap().state;
+        }
+        assert_eq!(state.iteration, 4);
+        assert!(state.loss[3] < state.loss[0], "{algorithm:?} {:?}", state.loss);
+    }
+    let lbfgs = Algorithm::Lbfgs { pairs: all, regularization: 0.1, loss: Loss::Amplitude };
+    assert!(new(PtychoParams { algorithm: lbfgs, ..seq() }).workspace_bytes(usize::MAX) == u64::MAX);
+    let limited = new(PtychoParams { algorithm: lbfgs, limits: Limits { bytes: 1 << 30 }, ..seq() });
+    assert!(matches!(limited.start(narrow(&probe)), Err(Error::OverBudget { .. })));
+    // Probes so weak or so strong that their squares leave the range of `f32`.
+    let plan = new(seq());
+    let usual = plan.start(narrow(&probe)).unwrap();
+    for factor in [1e-30f32, 1e30] {
+        let start = plan.start(narrow(&probe).map(|z| z * factor)).unwrap();
+        for (a, b) in start.probe.as_slice().iter().zip(usual.probe.as_slice()) {
+            assert!((a - b).norm() <= 1e-5 * (1.0 + b.norm()));
+        }
+    }
 }
 
 #[test]
