@@ -187,7 +187,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 
     #[test]
-    fn refinement_finds_a_pattern_that_was_moved_by_a_fifth_of_a_pixel(n in 15usize..19, modes in 1usize..3, moved in 0usize..9, angle in 0.0..6.28f64) {
+    fn refinement_finds_a_pattern_that_was_moved_by_a_fifth_of_a_pixel(n in 15usize..19, modes in 1usize..3, moved in 0usize..9, angle in 0.0..std::f64::consts::TAU) {
         let (object, probe, mut positions) = scene(n, 3, 4.0, 2, 1e5, modes);
         // Off the pixels, and off the edges of their rounding.
         positions.pixels.iter_mut().for_each(|p| *p = [p[0] + 0.13, p[1] - 0.21]);
