@@ -126,7 +126,7 @@ impl<T: Real> Evaluation<T> {
                     for y in first..last {
                         let row = &window[(y - at.y0) * at.nx..][..at.nx];
                         let out = &mut band[(y - b * BAND) * width + at.x0..][..at.nx];
-                        crate::simd::vectorized(|| out.iter_mut().zip(row).for_each(|(o, w)| *o += w));
+                        crate::simd::vectorized!({ out.iter_mut().zip(row).for_each(|(o, w)| *o += w) });
                     }
                 }
             });

@@ -170,7 +170,7 @@ impl<T: Real> Gradient<T> {
                 let pairs =
                     [(&mut lit[at.row(y)], &power[row.clone()]), (&mut lighting[row], &object_power[at.row(y)])];
                 for (out, from) in pairs {
-                    crate::simd::vectorized(|| out.iter_mut().zip(from).for_each(|(o, &v)| *o += v));
+                    crate::simd::vectorized!({ out.iter_mut().zip(from).for_each(|(o, &v)| *o += v) });
                 }
             }
         }

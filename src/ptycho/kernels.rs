@@ -36,17 +36,34 @@ impl Window {
     }
 }
 
+/// Pixels that are worked on at a time, in buffers that stay in registers and the first-level cache.
+const BLOCK: usize = 256;
+
+/// Adds the elements of a block to the lanes: a loop over contiguous numbers, which is what the compiler vectorises.
+#[inline(always)]
+fn fold<T: Real>(lanes: &mut [T; LANES], block: &[T], f: impl Fn(T, T) -> T) {
+    for chunk in block.chunks(LANES) {
+        for (l, &v) in lanes.iter_mut().zip(chunk) {
+            *l = f(*l, v);
+        }
+    }
+}
+
+/// |z|² of a block.
+#[inline(always)]
+fn norms<'b, T: Real>(z: &[Complex<T>], buffer: &'b mut [T; BLOCK]) -> &'b mut [T] {
+    let block = &mut buffer[..z.len()];
+    block.iter_mut().zip(z).for_each(|(i, z)| *i = z.norm_sqr());
+    block
+}
+
 /// The largest |z|².
 pub(crate) fn max_norm_sqr<T: Real>(z: &[Complex<T>]) -> T {
-    vectorized(|| {
-        let mut lanes = [T::ZERO; LANES];
-        let (chunks, rest) = z.as_chunks::<LANES>();
-        for chunk in chunks {
-            for (l, z) in lanes.iter_mut().zip(chunk) {
-                *l = l.max(z.norm_sqr());
-            }
+    vectorized!({
+        let (mut lanes, mut buffer) = ([T::ZERO; LANES], [T::ZERO; BLOCK]);
+        for z in z.chunks(BLOCK) {
+            fold(&mut lanes, norms(z, &mut buffer), T::max);
         }
-        rest.iter().for_each(|z| lanes[0] = lanes[0].max(z.norm_sqr()));
         lanes.into_iter().fold(T::ZERO, T::max)
     })
 }
@@ -59,7 +76,7 @@ pub(crate) fn max_norm_sqr_window<T: Real>(o: &[Complex<T>], at: Window) -> T {
 /// ψ = P · O, the exit wave of a thin object.
 pub(crate) fn exit_wave<T: Real>(p: &[Complex<T>], o: &[Complex<T>], at: Window, psi: &mut [Complex<T>]) {
     // p, psi are (ny, nx); o is the whole object.
-    vectorized(|| {
+    vectorized!({
         for y in 0..at.ny {
             let (p, psi) = (&p[y * at.nx..][..at.nx], &mut psi[y * at.nx..][..at.nx]);
             for ((psi, p), o) in psi.iter_mut().zip(p).zip(&o[at.row(y)]) {
@@ -71,7 +88,7 @@ pub(crate) fn exit_wave<T: Real>(p: &[Complex<T>], o: &[Complex<T>], at: Window,
 
 /// I = |Ψ|², set or added.
 pub(crate) fn intensity<T: Real>(psi: &[Complex<T>], i: &mut [T], w: Write) {
-    vectorized(|| i.iter_mut().zip(psi).for_each(|(i, z)| write(i, z.norm_sqr(), w)))
+    vectorized!({ i.iter_mut().zip(psi).for_each(|(i, z)| write(i, z.norm_sqr(), w)) })
 }
 
 /// What a pattern asks of each amplitude: |Ψ| → a. Negative amplitudes mark pixels without a measurement, which ask nothing.
@@ -86,50 +103,51 @@ fn modulus_factor<T: Real>(i: T, a: T, tiny: T) -> (T, T) {
     (f, r * r)
 }
 
+/// I ← a/√I − 1 for a block; adds (√I − a)² to the lanes.
+#[inline(always)]
+fn factors<T: Real>(i: &mut [T], a: &[T], tiny: T, lanes: &mut [T; LANES]) {
+    let mut squares = [T::ZERO; BLOCK];
+    let squares = &mut squares[..i.len()];
+    for ((i, &a), r) in i.iter_mut().zip(a).zip(squares.iter_mut()) {
+        (*i, *r) = modulus_factor(*i, a, tiny);
+    }
+    fold(lanes, squares, |sum, r| sum + r);
+}
+
+/// Σ of the lanes, in `f64`.
+fn total<T: Real>(lanes: [T; LANES]) -> f64 {
+    lanes.iter().map(|l| l.f64()).sum()
+}
+
 /// Ψ ← (a/|Ψ| − 1) Ψ for one coherent wave. Returns Σ (|Ψ| − a)².
 pub(crate) fn modulus_correction<T: Real>(psi: &mut [Complex<T>], a: &[T]) -> f64 {
     let tiny = tiny::<T>();
-    vectorized(|| {
-        let mut lanes = [T::ZERO; LANES];
-        let (waves, rest) = psi.as_chunks_mut::<LANES>();
-        let (amplitudes, rest_a) = a.as_chunks::<LANES>();
-        for (wave, a) in waves.iter_mut().zip(amplitudes) {
-            for l in 0..LANES {
-                let (f, r) = modulus_factor(wave[l].norm_sqr(), a[l], tiny);
-                wave[l] = wave[l].scale(f);
-                lanes[l] += r;
-            }
+    vectorized!({
+        let (mut lanes, mut buffer) = ([T::ZERO; LANES], [T::ZERO; BLOCK]);
+        for (psi, a) in psi.chunks_mut(BLOCK).zip(a.chunks(BLOCK)) {
+            let f = norms(psi, &mut buffer);
+            factors(f, a, tiny, &mut lanes);
+            psi.iter_mut().zip(f).for_each(|(z, f)| *z = z.scale(*f));
         }
-        for (z, &a) in rest.iter_mut().zip(rest_a) {
-            let (f, r) = modulus_factor(z.norm_sqr(), a, tiny);
-            *z = z.scale(f);
-            lanes[0] += r;
-        }
-        lanes.iter().map(|l| l.f64()).sum()
+        total(lanes)
     })
 }
 
 /// I ← a/√I − 1, the factor that all modes share. Returns Σ (√I − a)².
 pub(crate) fn modulus_factors<T: Real>(i: &mut [T], a: &[T]) -> f64 {
     let tiny = tiny::<T>();
-    let mut sum = 0.0;
-    vectorized(|| {
-        for (i, a) in i.chunks_mut(LANES).zip(a.chunks(LANES)) {
-            let mut part = T::ZERO;
-            for (i, &a) in i.iter_mut().zip(a) {
-                let (f, r) = modulus_factor(*i, a, tiny);
-                *i = f;
-                part += r;
-            }
-            sum += part.f64();
+    vectorized!({
+        let mut lanes = [T::ZERO; LANES];
+        for (i, a) in i.chunks_mut(BLOCK).zip(a.chunks(BLOCK)) {
+            factors(i, a, tiny, &mut lanes);
         }
-    });
-    sum
+        total(lanes)
+    })
 }
 
 /// Ψ ← f Ψ.
 pub(crate) fn scale_by<T: Real>(psi: &mut [Complex<T>], f: &[T]) {
-    vectorized(|| psi.iter_mut().zip(f).for_each(|(z, &f)| *z = z.scale(f)))
+    vectorized!({ psi.iter_mut().zip(f).for_each(|(z, &f)| *z = z.scale(f)) })
 }
 
 /// The ePIE step: `O += s_o P̄ Δ` and `P += s_p Ō Δ`, with the object before its update. Returns max |P|² after it.
@@ -141,27 +159,17 @@ pub(crate) fn update_both<T: Real>(
     s_o: T,
     s_p: T,
 ) -> T {
-    vectorized(|| {
-        let mut lanes = [T::ZERO; LANES];
+    vectorized!({
+        let (mut lanes, mut buffer) = ([T::ZERO; LANES], [T::ZERO; BLOCK]);
         for y in 0..at.ny {
             let (p, delta) = (&mut p[y * at.nx..][..at.nx], &delta[y * at.nx..][..at.nx]);
-            let o = &mut o[at.row(y)];
-            let one = |o: &mut Complex<T>, p: &mut Complex<T>, d: Complex<T>, lane: &mut T| {
+            for ((o, p), &d) in o[at.row(y)].iter_mut().zip(p.iter_mut()).zip(delta) {
                 let (o0, p0) = (*o, *p);
                 *o = o0 + (p0.conj() * d).scale(s_o);
                 *p = p0 + (o0.conj() * d).scale(s_p);
-                *lane = lane.max(p.norm_sqr());
-            };
-            let (oc, or) = o.as_chunks_mut::<LANES>();
-            let (pc, pr) = p.as_chunks_mut::<LANES>();
-            let (dc, dr) = delta.as_chunks::<LANES>();
-            for ((o, p), d) in oc.iter_mut().zip(pc).zip(dc) {
-                for l in 0..LANES {
-                    one(&mut o[l], &mut p[l], d[l], &mut lanes[l]);
-                }
             }
-            for ((o, p), &d) in or.iter_mut().zip(pr).zip(dr) {
-                one(o, p, d, &mut lanes[0]);
+            for p in p.chunks(BLOCK) {
+                fold(&mut lanes, norms(p, &mut buffer), T::max);
             }
         }
         lanes.into_iter().fold(T::ZERO, T::max)
@@ -170,12 +178,12 @@ pub(crate) fn update_both<T: Real>(
 
 /// `y = s ū v`, or `y += s ū v`.
 pub(crate) fn conj_product<T: Real>(y: &mut [Complex<T>], u: &[Complex<T>], v: &[Complex<T>], s: T, w: Write) {
-    vectorized(|| y.iter_mut().zip(u).zip(v).for_each(|((y, u), v)| write(y, (u.conj() * v).scale(s), w)))
+    vectorized!({ y.iter_mut().zip(u).zip(v).for_each(|((y, u), v)| write(y, (u.conj() * v).scale(s), w)) })
 }
 
 /// `y = Ō Δ` with O from a window.
 pub(crate) fn conj_window_product<T: Real>(y: &mut [Complex<T>], o: &[Complex<T>], at: Window, delta: &[Complex<T>]) {
-    vectorized(|| {
+    vectorized!({
         for r in 0..at.ny {
             let (y, delta) = (&mut y[r * at.nx..][..at.nx], &delta[r * at.nx..][..at.nx]);
             for ((y, o), d) in y.iter_mut().zip(&o[at.row(r)]).zip(delta) {
@@ -187,7 +195,7 @@ pub(crate) fn conj_window_product<T: Real>(y: &mut [Complex<T>], o: &[Complex<T>
 
 /// `y += Ō Δ` with O from a window.
 pub(crate) fn add_conj_to_window<T: Real>(y: &mut [Complex<T>], o: &[Complex<T>], at: Window, delta: &[Complex<T>]) {
-    vectorized(|| {
+    vectorized!({
         for r in 0..at.ny {
             let (y, delta) = (&mut y[r * at.nx..][..at.nx], &delta[r * at.nx..][..at.nx]);
             for ((y, o), d) in y.iter_mut().zip(&o[at.row(r)]).zip(delta) {
@@ -209,12 +217,12 @@ pub(crate) fn to_divisors<T: Real>(w: &mut [T], step: T, alpha: T) {
     let max = w.iter().fold(T::ZERO, |m, &v| m.max(v));
     let floor = (alpha * max).max(T::MIN_POSITIVE);
     let step = if max > T::ZERO { step } else { T::ZERO };
-    vectorized(|| w.iter_mut().for_each(|w| *w = step / ((T::ONE - alpha) * *w + floor)))
+    vectorized!({ w.iter_mut().for_each(|w| *w = step / ((T::ONE - alpha) * *w + floor)) })
 }
 
 /// `O += f Δ` in a window, f a factor a pixel.
 pub(crate) fn add_scaled_window<T: Real>(o: &mut [Complex<T>], at: Window, delta: &[Complex<T>], f: &[T]) {
-    vectorized(|| {
+    vectorized!({
         for y in 0..at.ny {
             let (delta, f) = (&delta[y * at.nx..][..at.nx], &f[y * at.nx..][..at.nx]);
             for ((o, d), &f) in o[at.row(y)].iter_mut().zip(delta).zip(f) {
@@ -226,7 +234,7 @@ pub(crate) fn add_scaled_window<T: Real>(o: &mut [Complex<T>], at: Window, delta
 
 /// `y = p · rx ry`, a transposed spectrum (nx, ny) times separable factors; `y += …` adds.
 pub(crate) fn ramp<T: Real>(y: &mut [Complex<T>], p: &[Complex<T>], rx: &[Complex<T>], ry: &[Complex<T>], w: Write) {
-    vectorized(|| {
+    vectorized!({
         let ny = ry.len();
         for ((y, p), &rx) in y.chunks_mut(ny).zip(p.chunks(ny)).zip(rx) {
             for ((y, p), ry) in y.iter_mut().zip(p).zip(ry) {
@@ -245,7 +253,7 @@ pub(crate) fn ramp_adjoint<T: Real>(
     s: T,
     w: Write,
 ) {
-    vectorized(|| {
+    vectorized!({
         let ny = ry.len();
         for ((y, p), &rx) in y.chunks_mut(ny).zip(p.chunks(ny)).zip(rx) {
             for ((y, p), ry) in y.iter_mut().zip(p).zip(ry) {

@@ -30,7 +30,7 @@ pub(crate) fn derivative<T: Real>(loss: Loss, i: &mut [T], a: &[T]) -> f64 {
         Loss::Amplitude => {
             // The factor of the projection, a/√I − 1, is −h; see `kernels`.
             sum = super::kernels::modulus_factors(i, a);
-            vectorized(|| i.iter_mut().for_each(|f| *f = -*f));
+            vectorized!({ i.iter_mut().for_each(|f| *f = -*f) });
         }
         Loss::Poisson { background } => {
             let b = T::of(background);

@@ -11,25 +11,45 @@ use crate::real::Real;
 
 /// The best instruction set of this processor that the crate has kernels for: `"avx2"` or `"portable"`.
 pub fn level() -> &'static str {
-    #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
-        return "avx2";
-    }
-    "portable"
+    if avx2() { "avx2" } else { "portable" }
 }
 
-/// Runs a portable loop, compiled for the processor's vector instructions.
+/// Runs a portable loop, compiled for the processor's vector instructions: `vectorized!({ … })`.
 ///
-/// The kernel is ordinary safe code, inlined into a function that may use AVX2, so that the compiler vectorises it eight `f32` wide
-/// instead of four. No operation is fused or reordered: the result has the same bits at every level.
+/// The body is ordinary safe code. It is compiled twice: as it stands, and inlined into a function that may use AVX2, so that the compiler
+/// vectorises it eight `f32` wide instead of four. No operation is fused or reordered: the result has the same bits at every level.
+///
+/// A macro, because a closure that two branches call is not inlined into either, and would be compiled without AVX2.
+macro_rules! vectorized {
+    ($body:block) => {
+        if $crate::simd::avx2() { $crate::simd::with_avx2(|| $body) } else { $body }
+    };
+}
+pub(crate) use vectorized;
+
+/// Whether the processor has AVX2.
 #[inline(always)]
-pub(crate) fn vectorized<R>(kernel: impl FnOnce() -> R) -> R {
+pub(crate) fn avx2() -> bool {
     #[cfg(target_arch = "x86_64")]
-    if std::arch::is_x86_feature_detected!("avx2") {
+    return std::arch::is_x86_feature_detected!("avx2");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// Calls a kernel inside a function that is compiled with AVX2.
+///
+/// # Panics
+/// If the processor has no AVX2.
+#[inline(always)]
+pub(crate) fn with_avx2<R>(kernel: impl FnOnce() -> R) -> R {
+    assert!(avx2(), "with_avx2 on a processor without it");
+    #[cfg(target_arch = "x86_64")]
+    {
         // SAFETY: AVX2 was detected, which is all `with_avx2` needs.
         #[allow(unsafe_code)]
         return unsafe { x86::with_avx2(kernel) };
     }
+    #[cfg(not(target_arch = "x86_64"))]
     kernel()
 }
 
@@ -42,7 +62,7 @@ pub(crate) fn transpose_band<T: Real>(
     scale: T,
 ) -> bool {
     #[cfg(target_arch = "x86_64")]
-    if T::NAME == "f32" && x.len() == 8 * columns && columns.is_multiple_of(4) && level() == "avx2" {
+    if T::NAME == "f32" && x.len() == 8 * columns && columns.is_multiple_of(4) && avx2() {
         let rows = y.len() / columns;
         assert!(at + 8 <= rows, "transpose_band: rows {at}..{} of {rows}", at + 8);
         // A complex f32 is moved as one 64-bit word.
