@@ -7,12 +7,12 @@
 //! D = (1 − α)|·|² + α max |·|²                                   rPIE, pixel by pixel
 //! ```
 //!
-//! The object of the probe's update is the one before its own. Patterns are visited in a random order, another one each sweep, drawn from the seed.
-//! The order is sequential, as the method is; one thread does it. Deviation 1: with sub-pixel positions the moved probe is updated, and its
-//! change is moved back.
+//! The object of the probe's update is the one before its own. Patterns are visited in a random order, another one each
+//! sweep, drawn from the seed. The order is sequential, as the method is; one thread does it. Deviation 1: with
+//! sub-pixel positions the moved probe is updated, and its change is moved back.
 //!
-//! References: A. M. Maiden, J. M. Rodenburg, Ultramicroscopy 109, 1256 (2009), eqs. (6), (7); A. Maiden, D. Johnson, P. Li, Optica 4, 736 (2017), eq. (19);
-//! P. Thibault, A. Menzel, Nature 494, 68 (2013) for the modes.
+//! References: A. M. Maiden, J. M. Rodenburg, Ultramicroscopy 109, 1256 (2009), eqs. (6), (7); A. Maiden, D. Johnson,
+//! P. Li, Optica 4, 736 (2017), eq. (19); P. Thibault, A. Menzel, Nature 494, 68 (2013) for the modes.
 
 use num_complex::Complex;
 
@@ -40,7 +40,8 @@ impl Normalisation {
     }
 }
 
-/// One pattern of an ePIE sweep with a single mode at whole pixels: the fused, fast path. `probe_max` is max|P|², kept between calls. Returns Σ(√I − a)².
+/// One pattern of an ePIE sweep with a single mode at whole pixels: the fused, fast path. `probe_max` is max|P|², kept
+/// between calls. Returns Σ(√I − a)².
 pub(crate) fn step_single<T: Real>(
     model: &Model<T>,
     object: &mut [Complex<T>],
@@ -61,8 +62,9 @@ pub(crate) fn step_single<T: Real>(
     residual
 }
 
-/// One pattern, any number of modes and either normalisation; the waves of the current estimate are already in `s.spectra`, and the moved probes in
-/// `moved` (modes, ny, nx). The changes of the probes are left in `change` (modes, ny, nx). Returns Σ(√I − a)².
+/// One pattern, any number of modes and either normalisation; the waves of the current estimate are already in
+/// `s.spectra`, and the moved probes in `moved` (modes, ny, nx). The changes of the probes are left in `change` (modes,
+/// ny, nx). Returns Σ(√I − a)².
 pub(crate) fn step_general<T: Real>(
     model: &Model<T>,
     object: &mut [Complex<T>],

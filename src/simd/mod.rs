@@ -1,6 +1,8 @@
-//! Vector kernels for the processor at hand: one dispatch by run-time detection, beside portable twins that do the same.
+//! Vector kernels for the processor at hand: one dispatch by run-time detection, beside portable twins that do the
+//! same.
 //!
-//! Each function returns `false` when it has no kernel for the processor or the type, and the caller runs its portable loop.
+//! Each function returns `false` when it has no kernel for the processor or the type, and the caller runs its portable
+//! loop.
 
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -20,8 +22,8 @@ pub fn level() -> &'static str {
 
 /// Runs a portable loop, compiled for the processor's vector instructions.
 ///
-/// The kernel is ordinary safe code, inlined into a function that may use AVX2, so that the compiler vectorises it eight `f32` wide
-/// instead of four. No operation is fused or reordered: the result has the same bits at every level.
+/// The kernel is ordinary safe code, inlined into a function that may use AVX2, so that the compiler vectorises it
+/// eight `f32` wide instead of four. No operation is fused or reordered: the result has the same bits at every level.
 #[inline(always)]
 pub(crate) fn vectorized<R>(kernel: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
