@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 /// What went wrong, with the numbers needed to put it right.
 ///
-/// Constructors, parsers and everything that meets a user's data return `Result<_, Error>`. Hot loops do not: a slice of
-/// the wrong length there is a programming error and panics, as documented under `# Panics`.
+/// Constructors, parsers and everything that meets a user's data return `Result<_, Error>`. Hot loops do not: a slice
+/// of the wrong length there is a programming error and panics, as documented under `# Panics`.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {

@@ -1,7 +1,8 @@
 //! Progress, cancelling, and why an iteration stopped.
 //!
-//! Every loop that can take over a second takes an observer, `&mut dyn FnMut(&Step) -> ControlFlow<()>`, and calls it on the
-//! caller's thread after each iteration. Returning [`ControlFlow::Break`] ends the loop, which returns its best answer so far.
+//! Every loop that can take over a second takes an observer, `&mut dyn FnMut(&Step) -> ControlFlow<()>`, and calls it
+//! on the caller's thread after each iteration. Returning [`ControlFlow::Break`] ends the loop, which returns its best
+//! answer so far.
 //!
 //! ```
 //! use exitwave::observe::{Step, silent};

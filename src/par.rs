@@ -1,9 +1,9 @@
 //! Threads: every parallel loop of the crate, with results that do not depend on the number of threads.
 //!
-//! Three rules give the same bits for 1 and for 64 threads. Work is cut into chunks whose size never depends on the number of
-//! threads; every chunk writes to its own part of the output; and partial results are added in the order of their index.
-//! A scatter (many contributions to one output) is turned round: the output is partitioned, and each part visits its
-//! contributions in order.
+//! Three rules give the same bits for 1 and for 64 threads. Work is cut into chunks whose size never depends on the
+//! number of threads; every chunk writes to its own part of the output; and partial results are added in the order of
+//! their index. A scatter (many contributions to one output) is turned round: the output is partitioned, and each part
+//! visits its contributions in order.
 
 use std::sync::Arc;
 
@@ -50,9 +50,9 @@ impl Par {
 
     /// Calls `f(i, state)` for i in `0..n`, each index once, in any order, `state` being one of `states`.
     ///
-    /// `states` are the scratch buffers of the tasks: at most `states.len()` tasks run at a time, and what a task leaves in its
-    /// state must not influence the result of another. A panic in `f` reaches the caller when the other tasks have ended, and the
-    /// pool stays usable; `f` may itself run loops on the same `Par`.
+    /// `states` are the scratch buffers of the tasks: at most `states.len()` tasks run at a time, and what a task
+    /// leaves in its state must not influence the result of another. A panic in `f` reaches the caller when the other
+    /// tasks have ended, and the pool stays usable; `f` may itself run loops on the same `Par`.
     ///
     /// # Panics
     /// If `states` is empty and `n` is not 0.

@@ -10,8 +10,8 @@ mod sealed {
 
 /// `f32` or `f64`: the only scalar abstraction of the crate. Sealed.
 ///
-/// Arithmetic, `abs`, `zero()` and `one()` come from `num_traits` through [`rustfft::FftNum`]; the functions below are those of
-/// the standard library under the same names.
+/// Arithmetic, `abs`, `zero()` and `one()` come from `num_traits` through [`rustfft::FftNum`]; the functions below are
+/// those of the standard library under the same names.
 pub trait Real:
     sealed::Sealed
     + rustfft::FftNum

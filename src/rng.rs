@@ -1,8 +1,8 @@
 //! Random numbers: ChaCha8 streams, uniform, normal and Poisson samplers.
 //!
-//! Every frame of a simulation draws from its own stream, [`stream`]`(seed, frame)`, so counts do not depend on the number of
-//! threads or on the order of the frames. The samplers are written out here, because their exact sequence is part of the
-//! promise "same seed, same bits", which a dependency's next version need not keep.
+//! Every frame of a simulation draws from its own stream, [`stream`]`(seed, frame)`, so counts do not depend on the
+//! number of threads or on the order of the frames. The samplers are written out here, because their exact sequence is
+//! part of the promise "same seed, same bits", which a dependency's next version need not keep.
 
 use rand::{Rng, SeedableRng};
 
@@ -71,15 +71,15 @@ pub fn normal(rng: &mut ChaCha8Rng) -> f64 {
     normal_pair(rng).0
 }
 
-/// Means from which the normal approximation replaces the exact sampler: there the skewness, 1/√mean, is below 1e-6, while the
-/// exact sampler compares numbers as large as mean · ln mean, known to 4e-3, whose difference is of order one.
+/// Means from which the normal approximation replaces the exact sampler: there the skewness, 1/√mean, is below 1e-6,
+/// while the exact sampler compares numbers as large as mean · ln mean, known to 4e-3, whose difference is of order
+/// one.
 const POISSON_NORMAL: f64 = 1e12;
 
 /// A Poisson count with the given mean. The count for a mean of 0 is 0.
 ///
-/// Means below 10 are sampled by inversion (sequential search), larger ones by transformed rejection, both exact but for
-/// the rounding of probabilities; above 1e12
-/// the count is a rounded normal number of the same mean and variance.
+/// Means below 10 are sampled by inversion (sequential search), larger ones by transformed rejection, both exact but
+/// for the rounding of probabilities; above 1e12 the count is a rounded normal number of the same mean and variance.
 ///
 /// # Panics
 /// If `mean` is negative or not finite.

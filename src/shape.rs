@@ -10,7 +10,8 @@ pub fn checked_len(dims: &[usize]) -> Result<usize, Error> {
     dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).ok_or(Error::OutOfMemory { bytes: u64::MAX })
 }
 
-/// A vector of `len` default values, or an error when the memory is not there. For sizes that come from a file's header.
+/// A vector of `len` default values, or an error when the memory is not there. For sizes that come from a file's
+/// header.
 ///
 /// # Errors
 /// [`Error::OutOfMemory`].
@@ -20,7 +21,8 @@ pub fn try_zeroed<E: Clone + Default>(len: usize) -> Result<Vec<E>, Error> {
     Ok(v)
 }
 
-/// An empty vector with room for `len` elements, or an error. Memory that is not written to is, on most systems, not used.
+/// An empty vector with room for `len` elements, or an error. Memory that is not written to is, on most systems, not
+/// used.
 ///
 /// # Errors
 /// [`Error::OutOfMemory`].

@@ -42,7 +42,8 @@ impl DType {
     }
 }
 
-/// A 4D-STEM data set `[scan_y, scan_x, det_y, det_x]`, frame by frame. Frames are numbered in scan order, `scan_y · n_x + scan_x`.
+/// A 4D-STEM data set `[scan_y, scan_x, det_y, det_x]`, frame by frame. Frames are numbered in scan order,
+/// `scan_y · n_x + scan_x`.
 ///
 /// A source is read from one thread at a time by each caller, but may be shared: `read_frames` takes `&self`.
 pub trait FrameSource: Send + Sync {
@@ -55,7 +56,8 @@ pub trait FrameSource: Send + Sync {
     /// Reads whole consecutive frames: as many as fit into `out`, starting with frame `first`.
     ///
     /// # Errors
-    /// [`Error::Shape`] when `out` is not a whole number of frames or they go beyond the end, and whatever reading gives.
+    /// [`Error::Shape`] when `out` is not a whole number of frames or they go beyond the end, and whatever reading
+    /// gives.
     fn read_frames(&self, first: usize, out: &mut [f32]) -> Result<(), Error>;
 
     /// Number of frames; `usize::MAX` where the shape declares more.

@@ -9,15 +9,16 @@ use crate::op::{LinearOp, Write};
 use crate::real::Real;
 use crate::shape::{Space, try_zeroed};
 
-/// Takes a spectrum (ny, nx) to a spectrum (my, mx) of the same frequencies: cut off, or padded with zeros, each axis on its own.
+/// Takes a spectrum (ny, nx) to a spectrum (my, mx) of the same frequencies: cut off, or padded with zeros, each axis
+/// on its own.
 ///
-/// On an even axis the index n/2 stands for the frequencies ±n/2 alike. Padding such an axis gives half of the coefficient to each; cutting
-/// to an even length adds the two. So real images stay real, padding is trigonometric interpolation, and cutting after padding is the
-/// identity.
+/// On an even axis the index n/2 stands for the frequencies ±n/2 alike. Padding such an axis gives half of the
+/// coefficient to each; cutting to an even length adds the two. So real images stay real, padding is trigonometric
+/// interpolation, and cutting after padding is the identity.
 ///
 /// # Shapes
-/// Domain: complex (ny, nx); range: complex (my, mx); zero frequency at index 0. No factor for the different normalisation of the two
-/// grids: see [`fourier_resample`].
+/// Domain: complex (ny, nx); range: complex (my, mx); zero frequency at index 0. No factor for the different
+/// normalisation of the two grids: see [`fourier_resample`].
 #[derive(Debug)]
 pub struct FourierCrop {
     from: Space,
@@ -124,7 +125,8 @@ impl<T: Real> LinearOp<T> for FourierCrop {
     }
 }
 
-/// Samples a periodic image on another grid over the same area, by trigonometric interpolation: values are kept, not sums.
+/// Samples a periodic image on another grid over the same area, by trigonometric interpolation: values are kept, not
+/// sums.
 ///
 /// # Shapes
 /// `image` is (ny, nx) = `from`; the result is (my, mx) = `to`.

@@ -40,8 +40,8 @@ impl<T: Real> Dft<T> {
     /// Plans the transform over the last `axes` (1, 2 or 3) of `dims`. Runs on the calling thread.
     ///
     /// # Errors
-    /// [`Error::Param`] for another number of axes, or more than `dims` has, or an empty one; [`Error::OutOfMemory`] for a
-    /// number of words that overflows `usize`.
+    /// [`Error::Param`] for another number of axes, or more than `dims` has, or an empty one; [`Error::OutOfMemory`]
+    /// for a number of words that overflows `usize`.
     pub fn new(dims: &[usize], axes: usize) -> Result<Self, Error> {
         checked_words("dims", &Space::complex(dims))?;
         let plan = match (axes, dims) {

@@ -36,6 +36,7 @@ pub use real2::RealFft2;
 pub(crate) use shift::shift_factor;
 pub use shift::{FourierShift, shift_factors};
 pub use transpose::transpose;
+pub(crate) use transpose::{BAND, transpose_band};
 pub use upsampled::UpsampledDft;
 
 /// Which way a transform goes.

@@ -11,9 +11,10 @@ use crate::shape::checked_len;
 
 /// A plan for frames of (ny, nx) points: X(ky, kx) = Σ x(y, x) e^{−2πi (ky y/ny + kx x/nx)}, and back with 1/(ny nx).
 ///
-/// A band of rows is transformed and then written, transposed, into the other buffer, while it is still in the first-level
-/// cache; so both passes run along contiguous rows. The `_transposed` methods leave out the second transposition: their spectrum is
-/// (nx, ny), which is as good wherever it is multiplied by something that can be stored transposed as well.
+/// A band of rows is transformed and then written, transposed, into the other buffer, while it is still in the
+/// first-level cache; so both passes run along contiguous rows. The `_transposed` methods leave out the second
+/// transposition: their spectrum is (nx, ny), which is as good wherever it is multiplied by something that can be
+/// stored transposed as well.
 ///
 /// # Shapes
 /// A frame is (ny, nx), and so is its spectrum, but (nx, ny) where a method says so; the zero frequency is at index 0.
@@ -114,8 +115,8 @@ impl<T: Real> Fft2<T> {
         self.along_x.rows(x, Direction::Inverse, scratch);
     }
 
-    /// Transforms `from` (overwritten with rubbish) into the transposed spectrum `to`, (nx, ny), unnormalised. The cheapest form:
-    /// two passes of rows and one transposition.
+    /// Transforms `from` (overwritten with rubbish) into the transposed spectrum `to`, (nx, ny), unnormalised. The
+    /// cheapest form: two passes of rows and one transposition.
     ///
     /// # Panics
     /// - if `from.len() != self.len()` or `to.len() != self.len()`,
@@ -127,8 +128,8 @@ impl<T: Real> Fft2<T> {
         self.along_y.rows(to, Direction::Forward, scratch);
     }
 
-    /// Transforms the transposed spectrum `from` (overwritten with rubbish) back into the frame `to`, times `scale`: the adjoint of
-    /// [`Fft2::forward_into_transposed`] for scale 1, its inverse for 1/(ny nx).
+    /// Transforms the transposed spectrum `from` (overwritten with rubbish) back into the frame `to`, times `scale`:
+    /// the adjoint of [`Fft2::forward_into_transposed`] for scale 1, its inverse for 1/(ny nx).
     ///
     /// # Panics
     /// As [`Fft2::forward_into_transposed`].
@@ -150,7 +151,8 @@ impl<T: Real> Fft2<T> {
         self.along_x.scratch_len().max(self.along_y.scratch_len())
     }
 
-    /// Transforms any number of consecutive frames, threaded over the frames; the inverse with 1/(ny nx). Allocates one scratch a thread.
+    /// Transforms any number of consecutive frames, threaded over the frames; the inverse with 1/(ny nx). Allocates one
+    /// scratch a thread.
     ///
     /// # Panics
     /// If `frames.len()` is not a multiple of `self.len()`.
@@ -169,6 +171,11 @@ impl<T: Real> Fft2<T> {
         };
         let mut scratch = vec![vec![Complex::default(); self.scratch_len()]; par.count()];
         par.chunks_with(frames, self.len(), &mut scratch, |_, frame, s| self.transform(frame, direction, scale, s));
+    }
+
+    /// The plans of the rows, `[along y, along x]`: for callers that do their own work between the passes, while a band of rows is in the cache.
+    pub(crate) fn axes(&self) -> [&Fft1<T>; 2] {
+        [&self.along_y, &self.along_x]
     }
 
     fn inverse_scale(&self) -> T {

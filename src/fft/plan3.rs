@@ -13,7 +13,8 @@ const COLUMNS: usize = 64;
 
 /// A plan for volumes, threaded: X(k) = Σ x(r) e^{−2πi (kz z/nz + ky y/ny + kx x/nx)}, and back with 1/(nz ny nx).
 ///
-/// Planes are transformed first, then columns along z, gathered a few at a time. The same bits for any number of threads.
+/// Planes are transformed first, then columns along z, gathered a few at a time. The same bits for any number of
+/// threads.
 ///
 /// # Shapes
 /// A volume is (nz, ny, nx), and so is its spectrum, with the zero frequency at index 0.

@@ -12,8 +12,8 @@ use crate::fft::{Direction, Fft1};
 use crate::real::Real;
 use crate::shape::{checked_len, try_reserved};
 
-/// A plan for real images and their half spectra, X(ky, kx) = Σ x(y, x) e^{−2πi (ky y/ny + kx x/nx)} for kx ≥ 0, and back with
-/// 1/(ny nx). The coefficients with kx < 0 are X(−ky, −kx) = X̄(ky, kx), and are not stored.
+/// A plan for real images and their half spectra, X(ky, kx) = Σ x(y, x) e^{−2πi (ky y/ny + kx x/nx)} for kx ≥ 0, and
+/// back with 1/(ny nx). The coefficients with kx < 0 are X(−ky, −kx) = X̄(ky, kx), and are not stored.
 ///
 /// # Shapes
 /// An image is (ny, nx), its spectrum (ny, nx/2 + 1), rounded down, with the zero frequency at index 0.
@@ -87,8 +87,8 @@ impl<T: Real> RealFft2<T> {
         transpose([half, ny], columns, spectrum);
     }
 
-    /// The image of a half spectrum, with 1/(ny nx). The spectrum is used as scratch. Imaginary parts that no real image has (at kx = 0 and
-    /// kx = nx/2, after the transform along y) are ignored.
+    /// The image of a half spectrum, with 1/(ny nx). The spectrum is used as scratch. Imaginary parts that no real
+    /// image has (at kx = 0 and kx = nx/2, after the transform along y) are ignored.
     ///
     /// # Panics
     /// As [`RealFft2::forward`].

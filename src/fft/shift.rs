@@ -9,10 +9,11 @@ use crate::op::{LinearOp, Write, write};
 use crate::real::{Real, cis};
 use crate::shape::{Field, Space};
 
-/// The factors e^{−2πi k s/n} that move n points by `s` points towards higher indices, one for each index of a spectrum.
+/// The factors e^{−2πi k s/n} that move n points by `s` points towards higher indices, one for each index of a
+/// spectrum.
 ///
-/// For `Field::Real` the factor of an even axis' index n/2, which stands for ±n/2 alike, is their mean, cos πs: a real image stays real.
-/// For `Field::Complex` it is e^{+πi s}, and the shift is unitary.
+/// For `Field::Real` the factor of an even axis' index n/2, which stands for ±n/2 alike, is their mean, cos πs: a real
+/// image stays real. For `Field::Complex` it is e^{+πi s}, and the shift is unitary.
 ///
 /// # Units
 /// `s` in points; any finite number.
@@ -34,8 +35,8 @@ pub(crate) fn shift_factor(i: usize, n: usize, s: f64, field: Field) -> Complex<
 
 /// Moves a periodic image by any number of pixels: `y(r) = x(r − s)`, by `Y(k) = e^{−2πi k·s} X(k)`.
 ///
-/// The adjoint moves back, by −s. On complex images the operator is unitary; on real ones all frequencies but the Nyquist keep their
-/// amplitude (see [`shift_factors`]).
+/// The adjoint moves back, by −s. On complex images the operator is unitary; on real ones all frequencies but the
+/// Nyquist keep their amplitude (see [`shift_factors`]).
 ///
 /// # Shapes
 /// Domain and range: real or complex (ny, nx).
@@ -52,8 +53,8 @@ impl<T: Real> FourierShift<T> {
     /// A shift by `[sy, sx]` pixels.
     ///
     /// # Errors
-    /// [`Error::Param`] for an empty axis or a shift that is not finite, [`Error::OutOfMemory`] for a number of words that
-    /// overflows `usize`.
+    /// [`Error::Param`] for an empty axis or a shift that is not finite, [`Error::OutOfMemory`] for a number of words
+    /// that overflows `usize`.
     pub fn new(dims: [usize; 2], shift: [f64; 2], field: Field) -> Result<Self, Error> {
         if !shift.iter().all(|s| s.is_finite()) {
             return Err(Error::param("shift", format!("{shift:?}"), "finite numbers of pixels"));

@@ -16,8 +16,8 @@ use crate::shape::{Space, checked_len, try_reserved, try_zeroed};
 /// y(u, v) = 1/(ny nx) Σ_{ky,kx} X(ky, kx) e^{+2πi (ky r_u/ny + kx r_v/nx)},   r_u = start_y + u·step,   r_v = start_x + v·step
 /// ```
 ///
-/// For a patch of m × m points the cost is m·ny·nx + m²·nx products instead of a transform of the whole upsampled image: what sub-pixel
-/// cross-correlation needs.
+/// For a patch of m × m points the cost is m·ny·nx + m²·nx products instead of a transform of the whole upsampled
+/// image: what sub-pixel cross-correlation needs.
 ///
 /// # Shapes
 /// Domain: complex (ny, nx), a spectrum with zero frequency at index 0. Range: complex (my, mx).
@@ -37,11 +37,12 @@ pub struct UpsampledDft<T: Real> {
 }
 
 impl<T: Real> UpsampledDft<T> {
-    /// A patch of `patch` = `[my, mx]` points, `step` pixels apart, whose first point is at `start` = `[y, x]`, of images of `dims` = `[ny, nx]`.
+    /// A patch of `patch` = `[my, mx]` points, `step` pixels apart, whose first point is at `start` = `[y, x]`, of
+    /// images of `dims` = `[ny, nx]`.
     ///
     /// # Errors
-    /// [`Error::Param`] for an empty axis, or a start or step that is not finite; [`Error::OutOfMemory`] for more points than the
-    /// memory holds.
+    /// [`Error::Param`] for an empty axis, or a start or step that is not finite; [`Error::OutOfMemory`] for more
+    /// points than the memory holds.
     pub fn new(dims: [usize; 2], patch: [usize; 2], start: [f64; 2], step: f64) -> Result<Self, Error> {
         if dims.contains(&0) || patch.contains(&0) {
             return Err(Error::param("dims", format!("{dims:?}, patch {patch:?}"), "at least one point on every axis"));

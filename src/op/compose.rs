@@ -26,8 +26,8 @@ impl<T: Real> Compose<T> {
     /// A B: B acts first.
     ///
     /// # Errors
-    /// [`Error::Shape`], or [`Error::Unsupported`] for a real space against a complex one, when the range of `b` is not the
-    /// domain of `a`.
+    /// [`Error::Shape`], or [`Error::Unsupported`] for a real space against a complex one, when the range of `b` is not
+    /// the domain of `a`.
     pub fn new(a: Arc<dyn LinearOp<T>>, b: Arc<dyn LinearOp<T>>) -> Result<Self, Error> {
         same_space("Compose", a.domain(), b.range())?;
         let middle = a.domain().words();

@@ -11,18 +11,18 @@ pub struct DotTest {
     pub forward: f64,
     /// ⟨x, Aᴴ y⟩.
     pub adjoint: f64,
-    /// The largest of `|⟨A x, y⟩ − ⟨x, Aᴴ y⟩| / max(‖A x‖ ‖y‖, ‖x‖ ‖Aᴴ y‖)` and the errors of `Write::Add` in both directions,
-    /// `‖(z + A x) − got‖ / (‖z‖ + ‖A x‖)` for a random z as large as A x.
-    /// NaN, which fails every `<`, when an output element was not written, or scratch was read before it was written.
+    /// The largest of `|⟨A x, y⟩ − ⟨x, Aᴴ y⟩| / max(‖A x‖ ‖y‖, ‖x‖ ‖Aᴴ y‖)` and the errors of `Write::Add` in both
+    /// directions, `‖(z + A x) − got‖ / (‖z‖ + ‖A x‖)` for a random z as large as A x. NaN, which fails every `<`, when
+    /// an output element was not written, or scratch was read before it was written.
     pub error: f64,
 }
 
 /// Tests `⟨A x, y⟩ = ⟨x, Aᴴ y⟩` on normal random vectors drawn from `seed`, in both directions, with `Write::Set` onto
-/// NaN-poisoned output, and `Write::Add` onto random output. The scratch is poisoned with NaN; it has the length that the
-/// operator asked for in the first pair of calls, and is longer, as the contract allows, in the second.
+/// NaN-poisoned output, and `Write::Add` onto random output. The scratch is poisoned with NaN; it has the length that
+/// the operator asked for in the first pair of calls, and is longer, as the contract allows, in the second.
 ///
-/// Compare [`DotTest::error`] with 1e-12 for `f64`, or 1e-5 for `f32`. The test cannot tell a complex-linear operator from one
-/// that is only real-linear: the inner product is that of words.
+/// Compare [`DotTest::error`] with 1e-12 for `f64`, or 1e-5 for `f32`. The test cannot tell a complex-linear operator
+/// from one that is only real-linear: the inner product is that of words.
 ///
 /// # References
 /// J. Claerbout, *Earth Soundings Analysis*, Blackwell (1992), chapter 5: the dot-product test.
@@ -39,8 +39,8 @@ pub fn dot_test<T: Real>(op: &dyn LinearOp<T>, seed: u64) -> DotTest {
     op.apply(&x, &mut ax, Write::Set, &mut poison(op.scratch_len()));
     op.apply_adjoint(&y, &mut ahy, Write::Set, &mut poison(op.scratch_len()));
 
-    // z stands where `Add` must add. It is unrelated to A x, so that an `Add` which rescales or overwrites it is found, and of
-    // the same size, so that one which adds nothing is found too.
+    // z stands where `Add` must add. It is unrelated to A x, so that an `Add` which rescales or overwrites it is found,
+    // and of the same size, so that one which adds nothing is found too.
     let dot = |a: &[T], b: &[T]| a.iter().zip(b).map(|(a, b)| a.f64() * b.f64()).sum::<f64>();
     let norm = |a: &[T]| dot(a, a).sqrt();
     let like = |v: &[T], index: u64| -> Vec<T> {

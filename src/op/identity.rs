@@ -53,8 +53,8 @@ impl<T: Real> LinearOp<T> for Identity<T> {
     }
 }
 
-/// The same words in the same order under other dimensions, `y = x`; a complex space may be read as a real one with twice the
-/// elements. It preserves the inner product of words, so its adjoint is its inverse.
+/// The same words in the same order under other dimensions, `y = x`; a complex space may be read as a real one with
+/// twice the elements. It preserves the inner product of words, so its adjoint is its inverse.
 ///
 /// # Shapes
 /// Any two spaces with the same number of words.

@@ -26,10 +26,11 @@ pub fn write<E: Copy + std::ops::Add<Output = E>>(y: &mut E, value: E, w: Write)
 
 /// A linear operator A with its adjoint Aᴴ, in the erased form on words of `T` (a complex number is two words).
 ///
-/// The inner product is the dot product of words, `⟨u, v⟩ = Re Σ ū v`; with it an operator that is only real-linear has an
-/// adjoint too. Every operator of the crate passes [`crate::op::dot_test`] to 1e-12 in `f64`.
+/// The inner product is the dot product of words, `⟨u, v⟩ = Re Σ ū v`; with it an operator that is only real-linear has
+/// an adjoint too. Every operator of the crate passes [`crate::op::dot_test`] to 1e-12 in `f64`.
 ///
-/// An operator allocates when it is made, never when it is applied. Results are the same bits for any number of threads.
+/// An operator allocates when it is made, never when it is applied. Results are the same bits for any number of
+/// threads.
 ///
 /// ```
 /// use exitwave::op::{dot_test, LinearOp, Write, write};

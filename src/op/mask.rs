@@ -10,7 +10,8 @@ use crate::shape::{Field, Space};
 
 /// Elements kept or set to zero, `yᵢ = xᵢ` where `keepᵢ`, else 0: an orthogonal projection, its own adjoint.
 ///
-/// Unlike a [`crate::op::Diagonal`] of zeros and ones it turns a masked NaN or infinity into 0, so that dead pixels cannot leak.
+/// Unlike a [`crate::op::Diagonal`] of zeros and ones it turns a masked NaN or infinity into 0, so that dead pixels
+/// cannot leak.
 ///
 /// # Shapes
 /// Domain and range are the space it is made with; `keep` has one entry for each of its elements.

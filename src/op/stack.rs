@@ -13,8 +13,8 @@ use crate::shape::{Field, Space};
 /// Operators side by side, `y = Σᵢ Aᵢ xᵢ`, are the [`crate::op::Adjoint`] of a stack of adjoints.
 ///
 /// # Shapes
-/// The domain is that of every part. The range is one axis: the elements of the parts' ranges, one range after the other;
-/// all are real, or all complex.
+/// The domain is that of every part. The range is one axis: the elements of the parts' ranges, one range after the
+/// other; all are real, or all complex.
 #[derive(Clone, Debug)]
 pub struct Stack<T: Real> {
     parts: Vec<Arc<dyn LinearOp<T>>>,
@@ -74,8 +74,8 @@ impl<T: Real> LinearOp<T> for Stack<T> {
 /// Operators each on its own part: `y = (A₁ x₁, A₂ x₂, …)`; its adjoint is `x = (A₁ᴴ y₁, A₂ᴴ y₂, …)`.
 ///
 /// # Shapes
-/// Domain and range are one axis each: the elements of the blocks' domains (ranges), one after the other; all domains are real,
-/// or all complex, and so are all ranges.
+/// Domain and range are one axis each: the elements of the blocks' domains (ranges), one after the other; all domains
+/// are real, or all complex, and so are all ranges.
 #[derive(Clone, Debug)]
 pub struct BlockDiagonal<T: Real> {
     blocks: Vec<Arc<dyn LinearOp<T>>>,

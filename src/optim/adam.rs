@@ -32,7 +32,8 @@ impl Default for Adam {
 }
 
 impl Adam {
-    /// Updates the moments with `gradient` and writes the change of the parameters for a learning rate of 1, `−m̂/(√v̂ + ε)`. `t` counts steps from 1.
+    /// Updates the moments with `gradient` and writes the change of the parameters for a learning rate of 1,
+    /// `−m̂/(√v̂ + ε)`. `t` counts steps from 1.
     ///
     /// # Panics
     /// If the slices differ in length.

@@ -12,7 +12,8 @@ use crate::real::Real;
 /// All vectors have n words. The history is (pairs, 2, n).
 ///
 /// # References
-/// J. Nocedal, S. J. Wright, *Numerical Optimization*, 2nd ed. (2006), eq. (7.16) and algorithm 7.4 (two-loop recursion).
+/// J. Nocedal, S. J. Wright, *Numerical Optimization*, 2nd ed. (2006), eq. (7.16) and algorithm 7.4 (two-loop
+/// recursion).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Lbfgs<T: Real> {
     pairs: usize,
@@ -22,8 +23,9 @@ pub struct Lbfgs<T: Real> {
 }
 
 impl<T: Real> Lbfgs<T> {
-    /// Room for `pairs` pairs of vectors of `n` words. Takes up `history` where an earlier [`Lbfgs::into_history`] left off: the
-    /// newest pairs that there is room for. A history that is not a whole number of pairs is not one of this problem, and is dropped.
+    /// Room for `pairs` pairs of vectors of `n` words. Takes up `history` where an earlier [`Lbfgs::into_history`] left
+    /// off: the newest pairs that there is room for. A history that is not a whole number of pairs is not one of this
+    /// problem, and is dropped.
     pub fn new(pairs: usize, n: usize, mut history: Vec<T>) -> Self {
         let pair = 2 * n;
         if pair == 0 || !history.len().is_multiple_of(pair) {
@@ -49,8 +51,8 @@ impl<T: Real> Lbfgs<T> {
         self.history.clear();
     }
 
-    /// Stores a pair, dropping the oldest when there is no room. A pair without positive curvature, sᵀy ≤ 1e-10 |s||y| (or NaN), is
-    /// not stored, and drops none.
+    /// Stores a pair, dropping the oldest when there is no room. A pair without positive curvature, sᵀy ≤ 1e-10 |s||y|
+    /// (or NaN), is not stored, and drops none.
     ///
     /// # Panics
     /// If `s` or `y` do not have n words.
@@ -76,8 +78,8 @@ impl<T: Real> Lbfgs<T> {
         crate::error::check_len("Lbfgs", "s and y", pair, self.history.len() - start);
     }
 
-    /// Turns a gradient into the descent direction `d ← −H d`, with the initial inverse Hessian `H₀ = γ · diag(scale)`; γ = sᵀy / yᵀ diag(scale) y of the
-    /// newest pair, 1 without one.
+    /// Turns a gradient into the descent direction `d ← −H d`, with the initial inverse Hessian `H₀ = γ · diag(scale)`;
+    /// γ = sᵀy / yᵀ diag(scale) y of the newest pair, 1 without one.
     ///
     /// # Panics
     /// If `d` or `scale` do not have n words.

@@ -1,8 +1,10 @@
-//! The loss of many patterns and its gradient with respect to object and probe, threaded, with the same bits for any number of threads.
+//! The loss of many patterns and its gradient with respect to object and probe, threaded, with the same bits for any
+//! number of threads.
 //!
-//! Patterns are taken [`IN_FLIGHT`] at a time. Each group of [`GROUP`] of them is one task, with its own buffers: for each pattern the object's gradient in its
-//! window, for all of them the sum of the probes' gradients. Then the windows are added to the object's gradient: the *object* is cut into bands of rows, and each band adds
-//! its patterns in their order. No two tasks ever write to the same place, and every sum has a fixed order.
+//! Patterns are taken [`IN_FLIGHT`] at a time. Each group of [`GROUP`] of them is one task, with its own buffers: for
+//! each pattern the object's gradient in its window, for all of them the sum of the probes' gradients. Then the windows
+//! are added to the object's gradient: the *object* is cut into bands of rows, and each band adds its patterns in their
+//! order. No two tasks ever write to the same place, and every sum has a fixed order.
 
 use num_complex::Complex;
 

@@ -19,15 +19,17 @@ use crate::shape::Field;
 use crate::units::Length;
 
 impl<T: Real> State<T> {
-    /// Fixes what the patterns leave open: the probe's centre of intensity comes to the middle of its window, modes are orthogonal with
-    /// the strongest first, the object has no mean phase ramp, no mean phase, and the illumination-weighted mean of |O|² is 1.
+    /// Fixes what the patterns leave open: the probe's centre of intensity comes to the middle of its window, modes are
+    /// orthogonal with the strongest first, the object has no mean phase ramp, no mean phase, and the
+    /// illumination-weighted mean of |O|² is 1.
     ///
-    /// For pictures and comparisons, at the end; a run is to be continued from the state before. Intensities change by no more than the
-    /// probe's share at the rim of its window, because there a moved probe wraps round. A position that would leave the object is put
-    /// back on it, which does change its intensities: give the object a margin.
+    /// For pictures and comparisons, at the end; a run is to be continued from the state before. Intensities change by
+    /// no more than the probe's share at the rim of its window, because there a moved probe wraps round. A position
+    /// that would leave the object is put back on it, which does change its intensities: give the object a margin.
     ///
     /// # Errors
-    /// - [`Error::Data`] for an empty probe, when object and probe have no intensity in common, or for a position off the object,
+    /// - [`Error::Data`] for an empty probe, when object and probe have no intensity in common, or for a position off
+    ///   the object,
     /// - [`Error::Shape`] when object or probe have other axes than [`State`] says.
     pub fn fix_gauge(&mut self) -> Result<(), Error> {
         let (&[modes, ny, nx], &[height, width]) = (self.probe.dims(), self.object.dims()) else {
@@ -39,15 +41,16 @@ impl<T: Real> State<T> {
         let pixel = [Length::angstrom(1.0); 2];
         Positions { pixels: self.positions.clone(), object: [height, width], pixel }.check([ny, nx])?;
         orthogonalise(self.probe.as_mut_slice(), modes)?;
-        // The ramp goes first, because a probe with one is not smooth across its window's edge, and is moved less exactly; and again, with the
-        // illumination as it is then.
+        // The ramp goes first, because a probe with one is not smooth across its window's edge, and is moved less
+        // exactly; and again, with the illumination as it is then.
         self.remove_ramp();
         self.centre_probe()?;
         self.remove_ramp();
         self.normalise()
     }
 
-    /// Moves the probe's centre of intensity to the middle pixel of its window, (ny/2, nx/2), and all positions the other way.
+    /// Moves the probe's centre of intensity to the middle pixel of its window, (ny/2, nx/2), and all positions the
+    /// other way.
     fn centre_probe(&mut self) -> Result<(), Error> {
         // What wraps round the window's edge changes the centre a little: a few moves settle it.
         for _ in 0..10 {
@@ -59,8 +62,8 @@ impl<T: Real> State<T> {
         Ok(())
     }
 
-    /// One such move; returns it, in pixels. The centre is that on the circle, c = n/2π · arg Σ |P|² e^{2πi y/n}: the move is a cyclic
-    /// one, under which this centre moves as far as a band-limited probe does, whatever wraps round.
+    /// One such move; returns it, in pixels. The centre is that on the circle, c = n/2π · arg Σ |P|² e^{2πi y/n}: the
+    /// move is a cyclic one, under which this centre moves as far as a band-limited probe does, whatever wraps round.
     fn move_probe_to_centre(&mut self) -> Result<[f64; 2], Error> {
         let (modes, ny, nx) = (self.probe.dims()[0], self.probe.dims()[1], self.probe.dims()[2]);
         let circle = |n: usize| (0..n).map(|i| cis(std::f64::consts::TAU * i as f64 / n as f64)).collect::<Vec<_>>();

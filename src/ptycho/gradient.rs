@@ -1,16 +1,19 @@
 //! Gradient algorithms over batches of patterns: preconditioned descent, Adam, L-BFGS.
 //!
-//! The preconditioner is the diagonal of the amplitude loss' Gauss–Newton matrix, as if all phases were right: with the unnormalised transform of N pixels,
+//! The preconditioner is the diagonal of the amplitude loss' Gauss–Newton matrix, as if all phases were right: with the
+//! unnormalised transform of N pixels,
 //!
 //! ```text
 //! O:  1 / (2N (1 − γ) W + 2N γ max W),   W(r) = Σ_j Σ_m |P_m(r − r_j)|²
 //! P:  1 / (2N (1 − γ) V + 2N γ max V),   V(r) = Σ_j |O(r + r_j)|²
 //! ```
 //!
-//! at whole pixels. A step of 1 along −(preconditioner · gradient) is then, where γ is small, the average of what each pattern asks for. Phases φ of a phase object have the gradient
-//! ∂L/∂φ = Im(g_O Ō), from dL = Re(ḡ_O dO) and dO = iO dφ.
+//! at whole pixels. A step of 1 along −(preconditioner · gradient) is then, where γ is small, the average of what each
+//! pattern asks for. Phases φ of a phase object have the gradient ∂L/∂φ = Im(g_O Ō), from dL = Re(ḡ_O dO) and dO = iO
+//! dφ.
 //!
-//! References: Thibault & Guizar-Sicairos, New J. Phys. 14, 063004 (2012), for maximum-likelihood refinement; Nocedal & Wright, *Numerical Optimization* (2006), for L-BFGS and the sufficient-decrease condition (3.4).
+//! References: Thibault & Guizar-Sicairos, New J. Phys. 14, 063004 (2012), for maximum-likelihood refinement; Nocedal &
+//! Wright, *Numerical Optimization* (2006), for L-BFGS and the sufficient-decrease condition (3.4).
 
 use num_complex::Complex;
 
@@ -27,7 +30,8 @@ use crate::ptycho::state::State;
 use crate::real::{Real, cis};
 use crate::rng;
 
-/// Buffers of a gradient algorithm. Vectors are flat: the object's words (phases, for a phase object), then the probe's.
+/// Buffers of a gradient algorithm. Vectors are flat: the object's words (phases, for a phase object), then the
+/// probe's.
 pub(crate) struct Gradient<T: Real> {
     algorithm: Algorithm,
     loss: Loss,
@@ -65,7 +69,8 @@ impl<T: Real> Gradient<T> {
         }
     }
 
-    /// One iteration: a sweep over all patterns. Returns its loss, divided by the number of electrons, and whether no step improved it.
+    /// One iteration: a sweep over all patterns. Returns its loss, divided by the number of electrons, and whether no
+    /// step improved it.
     pub fn iterate(
         &mut self,
         model: &Model<T>,
@@ -209,8 +214,8 @@ impl<T: Real> Gradient<T> {
         state.probe.as_mut_slice().iter_mut().zip(d).for_each(|(p, d)| *p += d.scale(t));
     }
 
-    /// Adam's change, from what the state keeps: [m, v, t], an odd number of words, which no history of L-BFGS has. (A count in `f32` ends
-    /// at 2²⁴, long after the bias corrections have.)
+    /// Adam's change, from what the state keeps: [m, v, t], an odd number of words, which no history of L-BFGS has. (A
+    /// count in `f32` ends at 2²⁴, long after the bias corrections have.)
     fn adam(&mut self, state: &mut State<T>, object_rate: f64, probe_rate: f64) {
         let words = self.gradient.len();
         if state.memory.len() != 2 * words + 1 {
@@ -242,7 +247,8 @@ impl<T: Real> Gradient<T> {
     ) -> (f64, bool) {
         let words = self.gradient.len();
         let mut memory = Lbfgs::new(pairs, words, std::mem::take(&mut state.memory));
-        // The last line search ended with this state's gradient, unless positions have moved since, which clears the memory.
+        // The last line search ended with this state's gradient, unless positions have moved since, which clears the
+        // memory.
         let loss = match self.current {
             Some((loss, with_probe)) if with_probe == update_probe && !memory.history().is_empty() => loss,
             _ => self.evaluate(model, patterns, params, state, update_probe, scratch, all),

@@ -1,7 +1,7 @@
 //! The element-wise loops of ptychography, on rows of interleaved complex numbers.
 //!
-//! Every loop is plain safe code that the compiler vectorises (see [`crate::simd`]). Sums run in a fixed number of lanes, so their
-//! bits depend neither on the number of threads nor on the vector width.
+//! Every loop is plain safe code that the compiler vectorises (see [`crate::simd`]). Sums run in a fixed number of
+//! lanes, so their bits depend neither on the number of threads nor on the vector width.
 
 use num_complex::Complex;
 
@@ -28,6 +28,12 @@ pub(crate) struct Window {
 }
 
 impl Window {
+    /// The rows `rows` of the window, as a window.
+    #[inline(always)]
+    pub fn band(&self, rows: std::ops::Range<usize>) -> Window {
+        Window { y0: self.y0 + rows.start, ny: rows.len(), ..*self }
+    }
+
     /// The part of row `y` of the window.
     #[inline(always)]
     pub fn row(&self, y: usize) -> std::ops::Range<usize> {
@@ -91,7 +97,8 @@ pub(crate) fn intensity<T: Real>(psi: &[Complex<T>], i: &mut [T], w: Write) {
     vectorized!({ i.iter_mut().zip(psi).for_each(|(i, z)| write(i, z.norm_sqr(), w)) })
 }
 
-/// What a pattern asks of each amplitude: |Ψ| → a. Negative amplitudes mark pixels without a measurement, which ask nothing.
+/// What a pattern asks of each amplitude: |Ψ| → a. Negative amplitudes mark pixels without a measurement, which ask
+/// nothing.
 ///
 /// `f = a/|Ψ| − 1` times Ψ is the correction Ψ' − Ψ of the modulus constraint; the sum returned is Σ (|Ψ| − a)².
 #[inline(always)]

@@ -6,10 +6,11 @@ use crate::simd::vectorized;
 /// How model intensities I are compared with measured ones, D.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Loss {
-    /// `L = Σ (√I − √D)²`: the amplitude loss. √D has variance ¼ for all counts but the smallest, so that it weighs counts rightly.
+    /// `L = Σ (√I − √D)²`: the amplitude loss. √D has variance ¼ for all counts but the smallest, so that it weighs
+    /// counts rightly.
     Amplitude,
-    /// `L = Σ (I + b) − D − D ln((I + b)/D)`: the deviance of Poisson counts over a uniform background of `b` electrons a pixel (which also keeps the
-    /// derivative finite where the model is dark). For very low counts.
+    /// `L = Σ (I + b) − D − D ln((I + b)/D)`: half the deviance of Poisson counts over a uniform background of `b`
+    /// electrons a pixel (which also keeps the derivative finite where the model is dark). For very low counts.
     Poisson {
         /// b, in electrons a pixel; positive.
         background: f64,

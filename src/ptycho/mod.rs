@@ -1,8 +1,8 @@
 //! Iterative ptychography of a thin object: object, probe modes and positions from many diffraction patterns.
 //!
 //! - [`grid`], [`spiral`], [`Positions`]: where the probe was; [`Patterns`]: what the detector saw.
-//! - [`Ptychography`]: the plan, with its [`PtychoParams`]; [`Algorithm`]: ePIE, rPIE, preconditioned descent, Adam, L-BFGS;
-//!   [`Loss`]; [`Refinement`] of positions.
+//! - [`Ptychography`]: the plan, with its [`PtychoParams`]; [`Algorithm`]: ePIE, rPIE, preconditioned descent, Adam,
+//!   L-BFGS; [`Loss`]; [`Refinement`] of positions.
 //! - [`State`]: object, probe and positions at a moment, which is also the checkpoint; [`Outcome`]; [`LossGradient`].
 //! - [`extend_modes`], [`orthogonalise`]: mixed states; [`State::fix_gauge`]: what patterns leave open.
 //! - [`simulate`], [`count_electrons`]: patterns of a known object, by the same model.

@@ -1,6 +1,8 @@
-//! The forward model of thin-object ptychography, and its adjoint: the one that simulates, and the one that reconstructs.
+//! The forward model of thin-object ptychography, and its adjoint: the one that simulates, and the one that
+//! reconstructs.
 //!
-//! For the pattern at window w with sub-pixel fraction s, and incoherent probe modes m (Thibault & Menzel, Nature 494, 68 (2013)):
+//! For the pattern at window w with sub-pixel fraction s, and incoherent probe modes m (Thibault & Menzel, Nature 494,
+//! 68 (2013)):
 //!
 //! ```text
 //! P_m,s = F⁻¹[ e^{−2πi (k_y s_y/ny + k_x s_x/nx)} F P_m ]        the probe, moved by s
@@ -118,7 +120,8 @@ impl<T: Real> Model<T> {
         }
     }
 
-    /// The adjoint of [`Model::move_probe`] in spectra, for mode m: `hat += scale · e^{+2πi k·s} F g`. `g` is overwritten.
+    /// The adjoint of [`Model::move_probe`] in spectra, for mode m: `hat += scale · e^{+2πi k·s} F g`. `g` is
+    /// overwritten.
     pub fn move_probe_adjoint(&self, g: &mut [Complex<T>], hat: &mut [Complex<T>], scale: T, s: &mut Scratch<T>) {
         self.fft.forward_into_transposed(g, &mut s.wave, &mut s.rows);
         kernels::ramp_adjoint(hat, &s.wave, &s.ramp_x, &s.ramp_y, scale, Write::Add);
@@ -139,8 +142,8 @@ impl<T: Real> Model<T> {
         }
     }
 
-    /// `s.wave` = scale · F⁻¹ without its 1/N, of mode m's spectrum, which is overwritten. With scale = 1 it is Fᴴ, the adjoint
-    /// of [`Model::waves`]' transform; with 1/N its inverse.
+    /// `s.wave` = scale · F⁻¹ without its 1/N, of mode m's spectrum, which is overwritten. With scale = 1 it is Fᴴ, the
+    /// adjoint of [`Model::waves`]' transform; with 1/N its inverse.
     pub fn back(&self, m: usize, scale: T, s: &mut Scratch<T>) {
         let n = self.frame();
         self.fft.inverse_from_transposed(&mut s.spectra[m * n..(m + 1) * n], &mut s.wave, scale, &mut s.rows);

@@ -7,8 +7,8 @@ use crate::linalg::eigen::hermitian_eigen;
 use crate::real::Real;
 use crate::tensor::Tensor;
 
-/// Extends a single probe by `modes − 1` weaker ones: the probe times polynomials 1, x, y, x², xy, y², … of the distance from its
-/// centre, made orthogonal, with a share `power` of the intensity each.
+/// Extends a single probe by `modes − 1` weaker ones: the probe times polynomials 1, x, y, x², xy, y², … of the
+/// distance from its centre, made orthogonal, with a share `power` of the intensity each.
 ///
 /// (Of a Gaussian probe x P and y P are the modes of a small jitter, ∂P/∂x and ∂P/∂y.)
 ///
@@ -83,8 +83,8 @@ pub fn extend_modes<T: Real>(
     Tensor::from_vec(&[modes, ny, nx], out)
 }
 
-/// Mixes the modes by a unitary matrix so that they are orthogonal, strongest first: `P'_k = Σ_j u_kj P_j`, where u_k are the
-/// eigenvectors of the Gram matrix `G_ij = Σ_r P̄_i P_j`. No intensity changes.
+/// Mixes the modes by a unitary matrix so that they are orthogonal, strongest first: `P'_k = Σ_j u_kj P_j`, where u_k
+/// are the eigenvectors of the Gram matrix `G_ij = Σ_r P̄_i P_j`. No intensity changes.
 ///
 /// # Shapes
 /// `probe` is (modes, ny, nx).

@@ -36,8 +36,8 @@ impl ZeroFrequency {
     }
 }
 
-/// Diffraction patterns as amplitudes a = √I, zero frequency first, each stored transposed, (det_x, det_y): the order in which
-/// [`crate::fft::Fft2::forward_into_transposed`] leaves a spectrum. Pixels without a measurement hold −1.
+/// Diffraction patterns as amplitudes a = √I, zero frequency first, each stored transposed, (det_x, det_y): the order
+/// in which [`crate::fft::Fft2::forward_into_transposed`] leaves a spectrum. Pixels without a measurement hold −1.
 #[derive(Clone, Debug)]
 pub struct Patterns<T: Real> {
     amplitudes: Vec<T>,
@@ -49,13 +49,14 @@ pub struct Patterns<T: Real> {
 }
 
 impl<T: Real> Patterns<T> {
-    /// Reads a data set frame by frame; the source may be dropped afterwards. `mask` (det_y, det_x), as the detector is stored, is `true`
-    /// where a pixel is good; `None`: all are.
+    /// Reads a data set frame by frame; the source may be dropped afterwards. `mask` (det_y, det_x), as the detector is
+    /// stored, is `true` where a pixel is good; `None`: all are.
     ///
     /// # Errors
     /// - [`Error::Param`] for no frames, an empty detector, or a zero frequency outside of it,
     /// - [`Error::Shape`] for a mask of another size,
-    /// - [`Error::Data`] for a NaN, an infinity or a negative intensity in a good pixel, naming its flat index, and for data without a single count,
+    /// - [`Error::Data`] for a NaN, an infinity or a negative intensity in a good pixel, naming its flat index, and for
+    ///   data without a single count,
     /// - [`Error::OverBudget`] when the amplitudes and one frame need more than `limits`,
     /// - [`Error::OutOfMemory`] when they need more than there is, whatever reading gives.
     pub fn from_source(

@@ -7,15 +7,16 @@
 //! D = (1 − α)|·|² + α max |·|²                                   rPIE, pixel by pixel
 //! ```
 //!
-//! The object of the probe's update is the one before its own. Patterns are visited in a random order, another one each sweep, drawn from the seed.
-//! The order is sequential, as the method is; one thread does it. Deviation 1: with sub-pixel positions the moved probe is updated, and its
-//! change is moved back.
+//! The object of the probe's update is the one before its own. Patterns are visited in a random order, another one each
+//! sweep, drawn from the seed. The order is sequential, as the method is; one thread does it. Deviation 1: with
+//! sub-pixel positions the moved probe is updated, and its change is moved back.
 //!
-//! References: A. M. Maiden, J. M. Rodenburg, Ultramicroscopy 109, 1256 (2009), eqs. (6), (7); A. Maiden, D. Johnson, P. Li, Optica 4, 736 (2017), eq. (19);
-//! P. Thibault, A. Menzel, Nature 494, 68 (2013) for the modes.
+//! References: A. M. Maiden, J. M. Rodenburg, Ultramicroscopy 109, 1256 (2009), eqs. (6), (7); A. Maiden, D. Johnson,
+//! P. Li, Optica 4, 736 (2017), eq. (19); P. Thibault, A. Menzel, Nature 494, 68 (2013) for the modes.
 
 use num_complex::Complex;
 
+use crate::fft::{BAND, Direction, transpose_band};
 use crate::op::Write;
 use crate::ptycho::kernels::{self, Window};
 use crate::ptycho::model::{Model, Scratch};
@@ -40,7 +41,10 @@ impl Normalisation {
     }
 }
 
-/// One pattern of an ePIE sweep with a single mode at whole pixels: the fused, fast path. `probe_max` is max|P|², kept between calls. Returns Σ(√I − a)².
+/// One pattern of an ePIE sweep with a single mode at whole pixels: the fast path. `probe_max` is max|P|², kept between calls. Returns Σ(√I − a)².
+///
+/// The same transforms as [`Model::waves`] and [`Model::back`], band by band, so that everything between two transpositions happens in the first-level
+/// cache: three passes over the frame instead of nine.
 pub(crate) fn step_single<T: Real>(
     model: &Model<T>,
     object: &mut [Complex<T>],
@@ -51,18 +55,50 @@ pub(crate) fn step_single<T: Real>(
     (object_step, probe_step): (f64, f64),
     s: &mut Scratch<T>,
 ) -> f64 {
-    let object_max = kernels::max_norm_sqr_window(object, at);
-    model.waves(object, at, probe, s);
-    let residual = kernels::modulus_correction(&mut s.spectra, amplitudes);
-    model.back(0, T::of(1.0 / model.frame() as f64), s);
+    // probe, wave, other are (ny, nx); spectra, amplitudes are (nx, ny).
+    let [along_y, along_x] = model.fft.axes();
+    let ([ny, nx], inverse) = (model.fft.dims(), T::of(1.0 / model.frame() as f64));
+    let bands = |n: usize| (0..n).step_by(BAND).map(move |first| first..(first + BAND).min(n));
+
+    // ψ = P O, and its transform along x.
+    let mut object_max = T::ZERO;
+    for rows in bands(ny) {
+        let (band, first) = (&mut s.other[..rows.len() * nx], rows.start);
+        let window = at.band(rows.clone());
+        kernels::exit_wave(&probe[rows.start * nx..rows.end * nx], object, window, band);
+        object_max = object_max.max(kernels::max_norm_sqr_window(object, window));
+        along_x.rows(band, Direction::Forward, &mut s.rows);
+        transpose_band(band, &mut s.spectra, nx, first, T::ONE);
+    }
+
+    // Along y: Ψ, its correction, and back.
+    let mut residual = 0.0;
+    for columns in bands(nx) {
+        let part = columns.start * ny..columns.end * ny;
+        let band = &mut s.spectra[part.clone()];
+        along_y.rows(band, Direction::Forward, &mut s.rows);
+        residual += kernels::modulus_correction(band, &amplitudes[part]);
+        along_y.rows(band, Direction::Inverse, &mut s.rows);
+        transpose_band(band, &mut s.wave, ny, columns.start, inverse);
+    }
+
+    // Along x: Δψ, and both updates.
     let divide = |step: f64, max: T| if max > T::ZERO { T::of(step) / max } else { T::ZERO };
     let (s_o, s_p) = (divide(object_step, *probe_max), divide(probe_step, object_max));
-    *probe_max = kernels::update_both(object, at, probe, &s.wave, s_o, s_p);
+    *probe_max = T::ZERO;
+    for rows in bands(ny) {
+        let part = rows.start * nx..rows.end * nx;
+        let band = &mut s.wave[part.clone()];
+        along_x.rows(band, Direction::Inverse, &mut s.rows);
+        let max = kernels::update_both(object, at.band(rows), &mut probe[part], band, s_o, s_p);
+        *probe_max = probe_max.max(max);
+    }
     residual
 }
 
-/// One pattern, any number of modes and either normalisation; the waves of the current estimate are already in `s.spectra`, and the moved probes in
-/// `moved` (modes, ny, nx). The changes of the probes are left in `change` (modes, ny, nx). Returns Σ(√I − a)².
+/// One pattern, any number of modes and either normalisation; the waves of the current estimate are already in
+/// `s.spectra`, and the moved probes in `moved` (modes, ny, nx). The changes of the probes are left in `change` (modes,
+/// ny, nx). Returns Σ(√I − a)².
 pub(crate) fn step_general<T: Real>(
     model: &Model<T>,
     object: &mut [Complex<T>],

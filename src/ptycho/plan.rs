@@ -25,21 +25,24 @@ use crate::tensor::Tensor;
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Algorithm {
-    /// ePIE: one pattern after the other, in a random order. Its loss is the running residual Σ(√I − √D)²/ΣD, accumulated before each update.
+    /// ePIE: one pattern after the other, in a random order. Its loss is the running residual Σ(√I − √D)²/ΣD,
+    /// accumulated before each update.
     Epie {
         /// β_O, the part of the object's update that is made; up to 1.
         object_step: f64,
         /// β_P, of the probe's.
         probe_step: f64,
     },
-    /// rPIE: ePIE with updates divided by (1 − α)|·|² + α max|·|² instead of the maximum alone: faster at the probe's rim. α = 1 is ePIE.
+    /// rPIE: ePIE with updates divided by (1 − α)|·|² + α max|·|² instead of the maximum alone: faster at the probe's
+    /// rim. α = 1 is ePIE.
     Rpie {
         /// α of the object's update, in (0, 1].
         object_alpha: f64,
         /// α of the probe's update, in (0, 1].
         probe_alpha: f64,
     },
-    /// Gradient descent, preconditioned: each pixel's step is divided by the intensity that lit it (object) or that it lit (probe).
+    /// Gradient descent, preconditioned: each pixel's step is divided by the intensity that lit it (object) or that it
+    /// lit (probe).
     Descent {
         /// Part of the preconditioned step that is taken; up to 1 for the amplitude loss.
         step: f64,
@@ -61,7 +64,8 @@ pub enum Algorithm {
         /// What is minimised.
         loss: Loss,
     },
-    /// L-BFGS over all patterns, with the preconditioner of `Descent` and a backtracking line search. The fastest for phase objects, and the one that converges furthest.
+    /// L-BFGS over all patterns, with the preconditioner of `Descent` and a backtracking line search. The fastest for
+    /// phase objects, and the one that converges furthest.
     Lbfgs {
         /// Pairs that are remembered; each costs twice the object and the probe in memory.
         pairs: usize,
@@ -77,14 +81,16 @@ pub enum Algorithm {
 pub enum ObjectKind {
     /// Any complex transmission.
     Complex,
-    /// `O = e^{iφ}`, φ real: a thin, not absorbing specimen. Gradient algorithms vary φ; ePIE and rPIE set |O| = 1 after each sweep.
+    /// `O = e^{iφ}`, φ real: a thin, not absorbing specimen. Gradient algorithms vary φ and leave |O| as the
+    /// start has it; ePIE and rPIE set |O| = 1 after each sweep.
     Phase,
 }
 
 /// Whether positions are taken as they are, or rounded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Placement {
-    /// The probe is moved by the fraction of a pixel: two more transforms a pattern and mode in the model, two more in its adjoint.
+    /// The probe is moved by the fraction of a pixel: two more transforms a pattern and mode in the model, two more in
+    /// its adjoint.
     Subpixel,
     /// Positions are rounded to whole pixels: the fastest.
     Whole,
@@ -192,14 +198,15 @@ impl<T: Real> Ptychography<T> {
         &self.positions
     }
 
-    /// Bytes that a run holds at its peak, patterns and state included, for a probe of so many modes. Not counted are lists of a few numbers a
-    /// pattern or a row, the transform's factors, and what the allocator keeps for itself.
+    /// Bytes that a run holds at its peak, patterns and state included, for a probe of so many modes. Not counted are
+    /// lists of a few numbers a pattern or a row, the transform's factors, and what the allocator keeps for itself.
     pub fn workspace_bytes(&self, modes: usize) -> u64 {
         // In `f64`, which no parameter overflows.
         let (m, o) = (modes as f64, self.positions.object.iter().map(|&n| n as f64).product::<f64>());
         let n = self.patterns.dims().iter().map(|&n| n as f64).product::<f64>();
         let vector = 2.0 * m * n + if self.params.object == ObjectKind::Phase { o } else { 2.0 * o };
-        // The change of the probes, their spectra, two weights; or all evaluations' buffers, with gradient, scale and change.
+        // The change of the probes, their spectra, two weights; or all evaluations' buffers, with gradient, scale and
+        // change.
         let evaluation = Evaluation::<T>::words(n, m, o) + 3.0 * vector;
         let work = match self.params.algorithm {
             Algorithm::Epie { .. } | Algorithm::Rpie { .. } => 4.0 * m * n + 2.0 * n,
@@ -217,13 +224,15 @@ impl<T: Real> Ptychography<T> {
         let (m, o) = (modes as f64, self.positions.object.iter().map(|&n| n as f64).product::<f64>());
         let n = self.patterns.dims().iter().map(|&n| n as f64).product::<f64>();
         let threads = self.params.par.count() as f64;
-        // A scratch holds 2 modes + 2 waves, and an intensity; a refinement adds two derivatives. Row transforms need little.
+        // A scratch holds 2 modes + 2 waves, and an intensity; a refinement adds two derivatives. Row transforms need
+        // little.
         let scratch = (4.0 * m + 5.0 + if self.params.refine.is_some() { 2.0 } else { 0.0 }) * n;
         let words = 2.0 * (o + m * n) + threads * scratch + work;
         self.patterns.bytes().saturating_add((words * size_of::<T>() as f64) as u64)
     }
 
-    /// The start: an object that is 1 everywhere, and this probe, scaled so that it has as many electrons as the mean pattern.
+    /// The start: an object that is 1 everywhere, and this probe, scaled so that it has as many electrons as the mean
+    /// pattern.
     ///
     /// # Shapes
     /// `probe` is (modes, ny, nx), or (ny, nx) for one mode, with its centre in the middle of the window.
@@ -231,8 +240,8 @@ impl<T: Real> Ptychography<T> {
     /// # Errors
     /// - [`Error::Shape`] for a probe that does not fit the patterns,
     /// - [`Error::Data`] for one that is not finite or has no intensity,
-    /// - [`Error::OverBudget`] when a run would need more memory than the limits allow, [`Error::OutOfMemory`] when the object needs
-    ///   more than there is.
+    /// - [`Error::OverBudget`] when a run would need more memory than the limits allow, [`Error::OutOfMemory`] when the
+    ///   object needs more than there is.
     pub fn start(&self, probe: Tensor<Complex<T>>) -> Result<State<T>, Error> {
         let [ny, nx] = self.patterns.dims();
         let modes = match *probe.dims() {
@@ -263,8 +272,8 @@ impl<T: Real> Ptychography<T> {
         })
     }
 
-    /// Runs `iterations` more iterations from a state: [`Ptychography::start`]'s, one with another object or probe in it, or where an earlier run ended. 10 and then 10
-    /// give the same bits as 20.
+    /// Runs `iterations` more iterations from a state: [`Ptychography::start`]'s, one with another object or probe in
+    /// it, or where an earlier run ended. 10 and then 10 give the same bits as 20.
     ///
     /// `observe` is called after each iteration with its loss; when it breaks, what was found so far is returned.
     ///
@@ -337,7 +346,8 @@ impl<T: Real> Ptychography<T> {
         Ok(Outcome { iterations: state.iteration - first, state, stop })
     }
 
-    /// A loss at a state and its full gradient, positions included: for checks, and for optimizers of one's own. Fractions of pixels count, whatever the placement.
+    /// A loss at a state and its full gradient, positions included: for checks, and for optimizers of one's own.
+    /// Fractions of pixels count, whatever the placement.
     ///
     /// # Errors
     /// As [`Ptychography::run`] for the state and the limits; [`Error::Param`] for a background that is not positive.

@@ -7,11 +7,11 @@
 //! δ = (JᵀJ + μ ½ tr(JᵀJ) 1)⁻¹ Jᵀ (√D − √I)
 //! ```
 //!
-//! a 2 × 2 system for each pattern, exact least squares in the amplitudes for object and probe as they are. All patterns are independent of each other; one thread
-//! does not see what another found.
+//! a 2 × 2 system for each pattern: least squares in the amplitudes, to first order, for object and probe as they are.
+//! All patterns are independent of each other; one thread does not see what another found.
 //!
-//! References: M. Odstrčil, A. Menzel, M. Guizar-Sicairos, Opt. Express 26, 3108 (2018), section 2.4, for position gradients in the least-squares frame; the step in the
-//! amplitude metric is [derived].
+//! References: M. Odstrčil, A. Menzel, M. Guizar-Sicairos, Opt. Express 26, 3108 (2018), section 2.4, for position
+//! gradients in the least-squares frame; the step in the amplitude metric is [derived].
 
 use num_complex::Complex;
 
@@ -39,7 +39,8 @@ impl Default for Refinement {
     }
 }
 
-/// The step `[δ_y, δ_x]` in pixels, not yet relaxed or limited. `s` holds the ramp of the position and the moved probes; `derivatives` is 2 frames of scratch.
+/// The step `[δ_y, δ_x]` in pixels, not yet relaxed or limited. `s` holds the ramp of the position and the moved
+/// probes; `derivatives` is 2 frames of scratch.
 pub(crate) fn gauss_newton<T: Real>(
     model: &Model<T>,
     object: &[Complex<T>],

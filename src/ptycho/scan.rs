@@ -27,8 +27,9 @@ pub fn grid([ny, nx]: [usize; 2], step: [Length; 2], rotation: Angle) -> Vec<[Le
     r
 }
 
-/// `n` positions of a Fermat spiral, `r = c √i` at multiples of the golden angle: the most even cover of a disk, without the
-/// periodicity of a grid that ptychography amplifies. `spacing` is the mean distance of neighbours: each position owns an area spacing².
+/// `n` positions of a Fermat spiral, `r = c √i` at multiples of the golden angle: the most even cover of a disk,
+/// without the periodicity of a grid that ptychography amplifies. `spacing` is the mean distance of neighbours: each
+/// position owns an area spacing².
 ///
 /// # References
 /// X. Huang et al., Opt. Express 22, 12634 (2014).
@@ -60,14 +61,15 @@ pub struct Positions {
 }
 
 impl Positions {
-    /// Puts positions of the probe on the smallest object that holds all windows of `window` = `[ny, nx]` pixels, and `margin` pixels more
-    /// on every side, which refined positions may use.
+    /// Puts positions of the probe on the smallest object that holds all windows of `window` = `[ny, nx]` pixels, and
+    /// `margin` pixels more on every side, which refined positions may use.
     ///
-    /// The pixel size is fixed by the detector: λ/(n Δα), or 1/(n Δk), for n detector pixels of angle Δα or frequency Δk.
+    /// The pixel size is fixed by the detector: λ/(n Δα), or 1/(n Δk), for n detector pixels of angle Δα or frequency
+    /// Δk.
     ///
     /// # Errors
-    /// [`Error::Param`] for no positions, positions that are not finite, a pixel size that is not positive, or an object that would
-    /// be longer than 65536 pixels.
+    /// [`Error::Param`] for no positions, positions that are not finite, a pixel size that is not positive, or an
+    /// object that would be longer than 65536 pixels.
     pub fn new(
         positions: &[[Length; 2]],
         pixel: [Length; 2],

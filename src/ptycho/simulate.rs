@@ -67,7 +67,8 @@ pub fn simulate<T: Real>(
     Ok(out)
 }
 
-/// Replaces expected counts by Poisson counts, each frame from its own random stream: the same counts for any number of threads.
+/// Replaces expected counts by Poisson counts, each frame from its own random stream: the same counts for any number of
+/// threads.
 ///
 /// # Shapes
 /// `expected` is (frames, ny, nx), or any array whose first axis counts frames.

@@ -6,14 +6,14 @@ use crate::observe::Stop;
 use crate::real::Real;
 use crate::tensor::Tensor;
 
-/// Everything that an iteration reads and writes. A clone of it is a checkpoint: continued from there, a reconstruction gives the same bits as
-/// without the interruption.
+/// Everything that an iteration reads and writes. A clone of it is a checkpoint: continued from there, a reconstruction
+/// gives the same bits as without the interruption.
 #[derive(Clone, Debug, PartialEq)]
 pub struct State<T: Real> {
     /// The transmission function (height, width).
     pub object: Tensor<Complex<T>>,
-    /// The probe modes (modes, ny, nx), centred in the middle of the window. `Σ |F P|²` (unnormalised transform) is the expected number of electrons a pattern in
-    /// vacuum.
+    /// The probe modes (modes, ny, nx), centred in the middle of the window. `Σ |F P|²` (unnormalised transform) is the
+    /// expected number of electrons a pattern in vacuum.
     pub probe: Tensor<Complex<T>>,
     /// First pixel of each window, `[y, x]`, in object pixels.
     pub positions: Vec<[f64; 2]>,

@@ -1,6 +1,8 @@
-//! Vector kernels for the processor at hand: one dispatch by run-time detection, beside portable twins that do the same.
+//! Vector kernels for the processor at hand: one dispatch by run-time detection, beside portable twins that do the
+//! same.
 //!
-//! Each function returns `false` when it has no kernel for the processor or the type, and the caller runs its portable loop.
+//! Each function returns `false` when it has no kernel for the processor or the type, and the caller runs its portable
+//! loop.
 
 #[cfg(target_arch = "x86_64")]
 mod x86;

@@ -52,7 +52,8 @@ fn seq() -> PtychoParams {
     PtychoParams { par: Par::seq(), ..PtychoParams::default() }
 }
 
-/// Central difference of the loss along a direction in everything at once or in one part, beside the gradient's projection on it.
+/// Central difference of the loss along a direction in everything at once or in one part, beside the gradient's
+/// projection on it.
 fn check_gradient(ny: usize, nx: usize, modes: usize, seed: u64, loss: Loss, part: usize) {
     let (patterns, positions, state) = problem(ny, nx, modes, 5, seed);
     let plan = plan(&patterns, &positions, seq());
@@ -100,8 +101,8 @@ proptest! {
     #[test]
     fn the_gradient_of_the_positions_is_the_finite_difference(ny in 3usize..9, nx in 3usize..9, modes in 1usize..4, seed: u64, poisson: bool) {
         let loss = if poisson { Loss::Poisson { background: 0.3 } } else { Loss::Amplitude };
-        // Within a pixel's rounding interval the loss is smooth; positions that step over its edge change window, which is smooth too only where
-        // the probe does not wrap round: so those near an edge are moved away from it.
+        // Within a pixel's rounding interval the loss is smooth; positions that step over its edge change window, which
+        // is smooth too only where the probe does not wrap round: so those near an edge are moved away from it.
         let (patterns, positions, state) = problem(ny, nx, modes, 5, seed);
         let near = state.positions.iter().flatten().any(|p| ((p + 0.5).fract() - 0.0).abs() < 2e-3 || ((p + 0.5).fract() - 1.0).abs() < 2e-3);
         drop((patterns, positions));
@@ -112,8 +113,9 @@ proptest! {
     #[test]
     fn intensities_do_not_see_the_gauge(ny in 4usize..9, nx in 4usize..9, modes in 1usize..4, seed: u64) {
         let (_, positions, state) = problem(ny, nx, modes, 4, seed);
-        // Fixing the gauge moves windows by up to a pixel and shifts the probe; with a margin and whole windows inside nothing is clamped. Ramps and scales are exact; the
-        // move of the probe is a cyclic one, which equals a move of the window only up to what wraps round: so only the others are compared here.
+        // Fixing the gauge moves windows by up to a pixel and shifts the probe; with a margin and whole windows inside
+        // nothing is clamped. Ramps and scales are exact; the move of the probe is a cyclic one, which equals a move of
+        // the window only up to what wraps round: so only the others are compared here.
         let intensity = |object: &Tensor<C>, probe: &Tensor<C>| {
             simulate(object, probe, &Positions { pixels: state.positions.iter().map(|p| p.map(f64::round)).collect(), ..positions.clone() }, ZeroFrequency::Corner, &Par::seq()).unwrap()
         };
