@@ -45,7 +45,7 @@ impl DType {
 /// A 4D-STEM data set `[scan_y, scan_x, det_y, det_x]`, frame by frame. Frames are numbered in scan order,
 /// `scan_y · n_x + scan_x`.
 ///
-/// A source is read from one thread at a time by each caller, but may be shared: `read_frames` takes `&self`.
+/// A source may be read from several threads at a time, each with its own buffer: `read_frames` takes `&self`.
 pub trait FrameSource: Send + Sync {
     /// `[scan_y, scan_x, det_y, det_x]`. Positions that form no grid: `[1, n, det_y, det_x]`.
     fn shape(&self) -> [usize; 4];

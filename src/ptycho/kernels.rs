@@ -48,10 +48,14 @@ const BLOCK: usize = 256;
 /// Adds the elements of a block to the lanes: a loop over contiguous numbers, which is what the compiler vectorises.
 #[inline(always)]
 fn fold<T: Real>(lanes: &mut [T; LANES], block: &[T], f: impl Fn(T, T) -> T) {
-    for chunk in block.chunks(LANES) {
+    let (chunks, rest) = block.as_chunks::<LANES>();
+    for chunk in chunks {
         for (l, &v) in lanes.iter_mut().zip(chunk) {
             *l = f(*l, v);
         }
+    }
+    for (l, &v) in lanes.iter_mut().zip(rest) {
+        *l = f(*l, v);
     }
 }
 

@@ -9,6 +9,13 @@ pub(super) fn with_avx2<R>(kernel: impl FnOnce() -> R) -> R {
     kernel()
 }
 
+/// Calls the kernel, which is inlined here and thereby compiled with AVX-512.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) fn with_avx512<R>(kernel: impl FnOnce() -> R) -> R {
+    kernel()
+}
+
 /// Four complex numbers (eight `f32`) of a slice.
 #[inline]
 #[target_feature(enable = "avx2")]

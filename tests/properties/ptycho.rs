@@ -611,3 +611,58 @@ fn bad_input_is_an_error_with_its_numbers() {
     let plan = Ptychography::new(patterns, one, seq()).unwrap();
     assert!(plan.run(plan.start(probe).unwrap(), 2, &mut silent).is_ok());
 }
+
+/// FRC resolution (½ against the truth) in pixels of the part of the object that is well lit.
+fn resolution(state: &State<f32>, truth: &Tensor<C>, border: usize) -> f64 {
+    use exitwave::metrics::{FrcParams, Gauge, GaugeParams, RingCorrelation, Threshold, Window, compare_objects};
+    let [h, w] = [truth.dims()[0], truth.dims()[1]];
+    let n = h - 2 * border;
+    let crop =
+        |z: &dyn Fn(usize) -> C| -> Vec<C> { (0..n * n).map(|i| z((border + i / n) * w + border + i % n)).collect() };
+    let found = state.object.as_slice();
+    let object = crop(&|i| C::new(f64::from(found[i].re), f64::from(found[i].im)));
+    let truth = crop(&|i| truth.as_slice()[i]);
+    let gauge = GaugeParams { gauge: Gauge::RampAndShift, max_shift: Some(4.0), ..GaugeParams::default() };
+    let aligned = compare_objects(&truth, &object, [n, n], None, &gauge).unwrap().aligned;
+    let params = FrcParams { window: Window::Hann, ..FrcParams::default() };
+    let curve = RingCorrelation::new([n, n], params).unwrap().complex(&truth, &aligned).unwrap();
+    curve.resolution(Threshold::Half).length().unwrap().to_angstrom()
+}
+
+#[test]
+fn three_modes_and_positions_wrong_by_two_pixels_are_recovered() {
+    let margin = 12;
+    let (object, probe, positions) = scene(64, 16, 5.0, margin, 1e6, 3);
+    let mut data = simulate(&object, &probe, &positions, ZeroFrequency::Center, &Par::default()).unwrap();
+    count_electrons(&mut data, 1, &Par::default());
+    let mut r = rng::stream(5, 0);
+    let mut wrong = positions.clone();
+    for p in &mut wrong.pixels {
+        let (a, b) = rng::normal_pair(&mut r);
+        *p = [p[0] + 2.0 / 2f64.sqrt() * a, p[1] + 2.0 / 2f64.sqrt() * b];
+    }
+    // RMS distance from the true positions, their common shift (a gauge) removed.
+    let distance = |found: &[[f64; 2]]| {
+        let d: Vec<[f64; 2]> = found.iter().zip(&positions.pixels).map(|(a, b)| [a[0] - b[0], a[1] - b[1]]).collect();
+        let n = d.len() as f64;
+        let mean = d.iter().fold([0.0; 2], |m, d| [m[0] + d[0] / n, m[1] + d[1] / n]);
+        (d.iter().map(|d| (d[0] - mean[0]).powi(2) + (d[1] - mean[1]).powi(2)).sum::<f64>() / n).sqrt()
+    };
+    let run = |positions: &Positions, refine: Option<Refinement>| {
+        let patterns = Patterns::<f32>::from_source(&data, ZeroFrequency::Center, None, Limits::default()).unwrap();
+        let algorithm = Algorithm::Epie { object_step: 0.5, probe_step: 0.5 };
+        let params = PtychoParams { algorithm, refine, ..PtychoParams::default() };
+        let plan = Ptychography::new(patterns, positions.clone(), params).unwrap();
+        // The first mode is known, how the others look is not.
+        let first = Tensor::from_vec(&[64, 64], narrow(&probe).row(0).to_vec()).unwrap();
+        let start = plan.start(extend_modes(&first, 3, 0.05).unwrap()).unwrap();
+        plan.run(start, 40, &mut silent).unwrap().state
+    };
+    assert!((distance(&wrong.pixels) - 2.0).abs() < 0.2);
+    let refined = run(&wrong, Some(Refinement { relaxation: 1.0, max_step: 1.0, ..Refinement::default() }));
+    let known = run(&positions, None);
+    let (d, a, b) = (distance(&refined.positions), resolution(&refined, &object, 40), resolution(&known, &object, 40));
+    println!("positions wrong by {d:.3} px RMS; FRC {a:.3} px, with true positions {b:.3} px");
+    assert!(d <= 0.1, "{d}");
+    assert!(a <= 1.05 * b, "{a} {b}");
+}
