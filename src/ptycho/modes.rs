@@ -21,7 +21,7 @@ use crate::tensor::Tensor;
 /// - [`Error::Data`] for a probe without intensity, or with too few pixels that have some.
 ///
 /// # References
-/// P. Thibault, A. Menzel, Nature 494, 68 (2013), for mixed states. The start by polynomials is [derived].
+/// P. Thibault, A. Menzel, Nature 494, 68 (2013), for mixed states. The start by polynomials is our own.
 pub fn extend_modes<T: Real>(
     probe: &Tensor<Complex<T>>,
     modes: usize,
