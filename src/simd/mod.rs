@@ -111,11 +111,20 @@ pub(crate) fn transpose_band<T: Real>(
         assert!(at + 8 <= rows, "transpose_band: rows {at}..{} of {rows}", at + 8);
         // A complex f32 is moved as one 64-bit word.
         let (x, y): (&[f32], &mut [f32]) = (bytemuck::cast_slice(x), bytemuck::cast_slice_mut(y));
-        // SAFETY: AVX2 was detected, which is all the kernel needs; it checks its slices itself.
-        #[allow(unsafe_code)]
-        unsafe {
-            x86::transpose_band8(x, y, columns, rows, at, scale.f64() as f32)
-        };
+        let scale = scale.f64() as f32;
+        if columns.is_multiple_of(8) && avx512() {
+            // SAFETY: AVX-512 was detected, which is all the kernel needs; it checks its slices itself.
+            #[allow(unsafe_code)]
+            unsafe {
+                x86::transpose_band8_avx512(x, y, columns, rows, at, scale)
+            };
+        } else {
+            // SAFETY: AVX2 was detected, which is all the kernel needs; it checks its slices itself.
+            #[allow(unsafe_code)]
+            unsafe {
+                x86::transpose_band8(x, y, columns, rows, at, scale)
+            };
+        }
         return true;
     }
     let _ = (x, y, columns, at, scale);

@@ -1,4 +1,4 @@
-//! AVX2 kernels. Loads and stores take checked slices; everything else is safe code.
+//! AVX2 and AVX-512 kernels. Loads and stores take checked slices; everything else is safe code.
 
 use std::arch::x86_64::*;
 
@@ -60,6 +60,57 @@ pub(super) fn transpose_band8(x: &[f32], y: &mut [f32], columns: usize, rows: us
             put(1, _mm256_permute2f128_pd::<0x20>(ab_odd, cd_odd));
             put(2, _mm256_permute2f128_pd::<0x31>(ab_even, cd_even));
             put(3, _mm256_permute2f128_pd::<0x31>(ab_odd, cd_odd));
+        }
+    }
+}
+
+/// Eight complex numbers (sixteen `f32`) of a slice.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load512(x: &[f32], at: usize) -> __m512 {
+    let part: &[f32] = &x[at..at + 16];
+    // SAFETY: `part` is sixteen readable floats; the load needs no alignment.
+    #[allow(unsafe_code)]
+    unsafe {
+        _mm512_loadu_ps(part.as_ptr())
+    }
+}
+
+/// Stores sixteen `f32` into a slice.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn store512(y: &mut [f32], at: usize, v: __m512) {
+    let part: &mut [f32] = &mut y[at..at + 16];
+    // SAFETY: `part` is sixteen writable floats; the store needs no alignment.
+    #[allow(unsafe_code)]
+    unsafe {
+        _mm512_storeu_ps(part.as_mut_ptr(), v)
+    }
+}
+
+/// As [`transpose_band8`], in 8 × 8 blocks of 64-bit words: every store is a whole cache line.
+///
+/// The caller has checked that `columns` is a multiple of 8 and at + 8 ≤ rows.
+#[target_feature(enable = "avx512f")]
+pub(super) fn transpose_band8_avx512(x: &[f32], y: &mut [f32], columns: usize, rows: usize, at: usize, scale: f32) {
+    let scale = _mm512_set1_ps(scale);
+    for j in (0..columns).step_by(8) {
+        // Eight rows of eight complex numbers, pairs of rows interleaved: even columns, odd columns.
+        let row = |i: usize| _mm512_castps_pd(_mm512_mul_ps(load512(x, 2 * (i * columns + j)), scale));
+        let rows8 = [row(0), row(1), row(2), row(3), row(4), row(5), row(6), row(7)];
+        let pair = |i: usize| [_mm512_unpacklo_pd(rows8[i], rows8[i + 1]), _mm512_unpackhi_pd(rows8[i], rows8[i + 1])];
+        let (ab, cd, ef, gh) = (pair(0), pair(2), pair(4), pair(6));
+        let mut put = |column: usize, v: __m512d| store512(y, 2 * ((j + column) * rows + at), _mm512_castpd_ps(v));
+        for odd in [0, 1] {
+            // Each vector holds a pair of rows in its four 128-bit lanes, one a column: lanes are transposed, 4 × 4.
+            let low02 = _mm512_shuffle_f64x2::<0x88>(ab[odd], cd[odd]);
+            let low13 = _mm512_shuffle_f64x2::<0xdd>(ab[odd], cd[odd]);
+            let high02 = _mm512_shuffle_f64x2::<0x88>(ef[odd], gh[odd]);
+            let high13 = _mm512_shuffle_f64x2::<0xdd>(ef[odd], gh[odd]);
+            put(odd, _mm512_shuffle_f64x2::<0x88>(low02, high02));
+            put(2 + odd, _mm512_shuffle_f64x2::<0x88>(low13, high13));
+            put(4 + odd, _mm512_shuffle_f64x2::<0xdd>(low02, high02));
+            put(6 + odd, _mm512_shuffle_f64x2::<0xdd>(low13, high13));
         }
     }
 }
