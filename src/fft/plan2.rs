@@ -173,7 +173,8 @@ impl<T: Real> Fft2<T> {
         par.chunks_with(frames, self.len(), &mut scratch, |_, frame, s| self.transform(frame, direction, scale, s));
     }
 
-    /// The plans of the rows, `[along y, along x]`: for callers that do their own work between the passes, while a band of rows is in the cache.
+    /// The plans of the rows, `[along y, along x]`: for callers that do their own work between the passes, while a band
+    /// of rows is in the cache.
     pub(crate) fn axes(&self) -> [&Fft1<T>; 2] {
         [&self.along_y, &self.along_x]
     }

@@ -11,8 +11,8 @@ use crate::ptycho::State;
 use crate::real::Real;
 use crate::tensor::Tensor;
 
-/// Writes everything that an iteration needs: `object` (height, width), `probe` (modes, ny, nx), `positions` (n, 2), `iteration` (1), `loss` (iterations), `memory` of
-/// the optimizer. The names are those in the file, which numpy opens.
+/// Writes everything that an iteration needs: `object` (height, width), `probe` (modes, ny, nx), `positions` (n, 2),
+/// `iteration` (1), `loss` (iterations), `memory` of the optimizer. The names are those in the file, which numpy opens.
 ///
 /// # Errors
 /// [`Error::Io`]; a file that was there before stays whole then.
@@ -42,7 +42,8 @@ where
 /// Whether it belongs to a plan is for [`crate::ptycho::Ptychography::run`] to say.
 ///
 /// # Errors
-/// [`Error::Io`], [`Error::Format`] for a file that is no such archive, [`Error::Checkpoint`] for arrays of other shapes or a file of the other scalar.
+/// [`Error::Io`], [`Error::Format`] for a file that is no such archive, [`Error::Checkpoint`] for arrays of other
+/// shapes or a file of the other scalar.
 pub fn load_state<T: Real>(path: impl AsRef<Path>) -> Result<State<T>, Error> {
     let file = Npz::open(path)?;
     let wrong = |expected: &str, got: String| Error::Checkpoint { expected: expected.into(), got };

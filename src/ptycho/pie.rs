@@ -41,10 +41,11 @@ impl Normalisation {
     }
 }
 
-/// One pattern of an ePIE sweep with a single mode at whole pixels: the fast path. `probe_max` is max|P|², kept between calls. Returns Σ(√I − a)².
+/// One pattern of an ePIE sweep with a single mode at whole pixels: the fast path. `probe_max` is max|P|², kept between
+/// calls. Returns Σ(√I − a)².
 ///
-/// The same transforms as [`Model::waves`] and [`Model::back`], band by band, so that everything between two transpositions happens in the first-level
-/// cache: three passes over the frame instead of nine.
+/// The same transforms as [`Model::waves`] and [`Model::back`], band by band, so that everything between two
+/// transpositions happens in the first-level cache: three passes over the frame instead of nine.
 pub(crate) fn step_single<T: Real>(
     model: &Model<T>,
     object: &mut [Complex<T>],

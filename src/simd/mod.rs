@@ -24,9 +24,9 @@ pub fn level() -> &'static str {
 
 /// Runs a portable loop, compiled for the processor's vector instructions: `vectorized!({ … })`.
 ///
-/// The body is ordinary safe code. It is compiled three times: as it stands, and inlined into functions that may use AVX2 and
-/// AVX-512, so that the compiler vectorises it eight or sixteen `f32` wide instead of four. No operation is fused or
-/// reordered: the result has the same bits at every level.
+/// The body is ordinary safe code. It is compiled three times: as it stands, and inlined into functions that may use
+/// AVX2 and AVX-512, so that the compiler vectorises it eight or sixteen `f32` wide instead of four. No operation is
+/// fused or reordered: the result has the same bits at every level.
 ///
 /// A macro, because a closure that two branches call is not inlined into either, and would be compiled without AVX2.
 macro_rules! vectorized {
