@@ -66,7 +66,8 @@
 //! | 1 | [`op`] | linear operators with their adjoints, the dot test |
 //! | | [`fft`] | Fourier transforms, shifts, crops, sub-pixel shifts |
 //! | | [`linalg`] | matrix products, eigenvalues, singular values, least squares, Krylov solvers |
-//! | 2 | [`optim`] | Adam, L-BFGS |
+//! | 2 | [`autodiff`] | gradients: functions with hand-written vector–Jacobian products |
+//! | | [`optim`] | Adam, L-BFGS |
 //! | 3 | [`optics`] | the electron, aberrations, transfer functions, probes |
 //! | | [`metrics`] | Fourier ring and shell correlation, similarity, registration, dose |
 //! | 5 | [`stem`] | 4D data sets, virtual detectors, centre of mass, iDPC, iCOM |
@@ -118,6 +119,7 @@
 //! - **Progress.** What can take over a second takes an observer, which can end it: the best answer so far is returned.
 #![warn(rust_2018_idioms)]
 
+pub mod autodiff;
 pub mod error;
 pub mod fft;
 #[cfg(feature = "io")]
