@@ -8,6 +8,7 @@ use crate::fft::{Direction, Fft1};
 use crate::par::Par;
 use crate::real::Real;
 use crate::shape::checked_len;
+use crate::simd::FrameLanes;
 
 /// A plan for frames of (ny, nx) points: X(ky, kx) = Σ x(y, x) e^{−2πi (ky y/ny + kx x/nx)}, and back with 1/(ny nx).
 ///
@@ -33,6 +34,8 @@ use crate::shape::checked_len;
 pub struct Fft2<T: Real> {
     along_x: Fft1<T>,
     along_y: Fft1<T>,
+    /// The vector kernels, where there are any for these sizes on this processor.
+    lanes: Option<FrameLanes>,
 }
 
 impl<T: Real> Fft2<T> {
@@ -42,7 +45,7 @@ impl<T: Real> Fft2<T> {
     /// [`Error::Param`] for an empty frame, [`Error::OutOfMemory`] for one too large to be planned.
     pub fn new([ny, nx]: [usize; 2]) -> Result<Self, Error> {
         checked_len(&[ny, nx])?;
-        Ok(Fft2 { along_x: Fft1::new(nx)?, along_y: Fft1::new(ny)? })
+        Ok(Fft2 { along_x: Fft1::new(nx)?, along_y: Fft1::new(ny)?, lanes: FrameLanes::new::<T>([ny, nx]) })
     }
 
     /// `[ny, nx]`.
@@ -62,7 +65,7 @@ impl<T: Real> Fft2<T> {
 
     /// Elements of scratch that any method needs: a frame, and what the row transforms need.
     pub fn scratch_len(&self) -> usize {
-        self.len() + self.along_x.scratch_len().max(self.along_y.scratch_len())
+        self.len() + self.row_scratch_len()
     }
 
     /// Transforms one frame in place, unnormalised.
@@ -88,6 +91,9 @@ impl<T: Real> Fft2<T> {
     /// As [`Fft2::forward`].
     pub fn transform(&self, x: &mut [Complex<T>], direction: Direction, scale: T, scratch: &mut [Complex<T>]) {
         let (other, scratch) = self.split("Fft2", x, scratch);
+        if let Some(lanes) = &self.lanes {
+            return lanes.transform(x, direction == Direction::Inverse, scale, scratch);
+        }
         pass(&self.along_x, x, other, direction, T::ONE, scratch);
         pass(&self.along_y, other, x, direction, scale, scratch);
     }
@@ -100,8 +106,7 @@ impl<T: Real> Fft2<T> {
         let (other, scratch) = self.split("Fft2", x, scratch);
         // The last rows must end up in `x`: the first pass runs on a copy, and its transposition writes back.
         other.copy_from_slice(x);
-        pass(&self.along_x, other, x, Direction::Forward, T::ONE, scratch);
-        self.along_y.rows(x, Direction::Forward, scratch);
+        self.forward_into_transposed(other, x, scratch);
     }
 
     /// Transforms a transposed spectrum (nx, ny) back to a frame (ny, nx), with 1/(ny nx).
@@ -111,8 +116,7 @@ impl<T: Real> Fft2<T> {
     pub fn inverse_transposed(&self, x: &mut [Complex<T>], scratch: &mut [Complex<T>]) {
         let (other, scratch) = self.split("Fft2", x, scratch);
         other.copy_from_slice(x);
-        pass(&self.along_y, other, x, Direction::Inverse, self.inverse_scale(), scratch);
-        self.along_x.rows(x, Direction::Inverse, scratch);
+        self.inverse_from_transposed(other, x, self.inverse_scale(), scratch);
     }
 
     /// Transforms `from` (overwritten with rubbish) into the transposed spectrum `to`, (nx, ny), unnormalised. The
@@ -124,6 +128,9 @@ impl<T: Real> Fft2<T> {
     pub fn forward_into_transposed(&self, from: &mut [Complex<T>], to: &mut [Complex<T>], scratch: &mut [Complex<T>]) {
         check_len("Fft2", "from", self.len(), from.len());
         check_len("Fft2", "to", self.len(), to.len());
+        if let Some(lanes) = &self.lanes {
+            return lanes.forward_transposed(from, to, scratch);
+        }
         pass(&self.along_x, from, to, Direction::Forward, T::ONE, scratch);
         self.along_y.rows(to, Direction::Forward, scratch);
     }
@@ -142,13 +149,17 @@ impl<T: Real> Fft2<T> {
     ) {
         check_len("Fft2", "from", self.len(), from.len());
         check_len("Fft2", "to", self.len(), to.len());
+        if let Some(lanes) = &self.lanes {
+            return lanes.inverse_transposed(from, to, scale, scratch);
+        }
         pass(&self.along_y, from, to, Direction::Inverse, scale, scratch);
         self.along_x.rows(to, Direction::Inverse, scratch);
     }
 
     /// Elements of scratch that the `_into_transposed` and `_from_transposed` methods need.
     pub fn row_scratch_len(&self) -> usize {
-        self.along_x.scratch_len().max(self.along_y.scratch_len())
+        let lanes = self.lanes.as_ref().map_or(0, FrameLanes::scratch_len);
+        self.along_x.scratch_len().max(self.along_y.scratch_len()).max(lanes)
     }
 
     /// Transforms any number of consecutive frames, threaded over the frames; the inverse with 1/(ny nx). Allocates one

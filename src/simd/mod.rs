@@ -5,11 +5,22 @@
 //! loop.
 
 #[cfg(target_arch = "x86_64")]
+mod frame;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
+#[cfg(not(target_arch = "x86_64"))]
+mod no_frame;
+#[cfg(target_arch = "x86_64")]
 mod x86;
 
 use num_complex::Complex;
 
 use crate::real::Real;
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use frame::FrameLanes;
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) use no_frame::FrameLanes;
 
 /// The best instruction set of this processor that the crate has kernels for: `"avx512"`, `"avx2"` or `"portable"`.
 pub fn level() -> &'static str {
