@@ -84,6 +84,13 @@ pub enum Error {
         /// What the checkpoint holds.
         got: String,
     },
+    /// A node of a computation graph cannot be recorded, planned or run.
+    Node {
+        /// The node's name, or the operation with the names of its operands.
+        node: String,
+        /// What is wrong with it.
+        source: Box<Error>,
+    },
 }
 
 impl Error {
@@ -100,6 +107,11 @@ impl Error {
     /// An error of the operating system on `path`.
     pub fn io(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Error::Io { path: path.into(), source }
+    }
+
+    /// An error at a node of a graph.
+    pub(crate) fn node(node: impl Into<String>, source: Error) -> Self {
+        Error::Node { node: node.into(), source: Box::new(source) }
     }
 
     /// A malformed file.
@@ -128,6 +140,7 @@ impl fmt::Display for Error {
             Error::OutOfMemory { bytes } => write!(f, "could not allocate {bytes} bytes"),
             Error::NotFinite { node, step } => write!(f, "`{node}` is not finite at step {step}"),
             Error::Checkpoint { expected, got } => write!(f, "checkpoint: expected {expected}, got {got}"),
+            Error::Node { node, source } => write!(f, "node `{node}`: {source}"),
         }
     }
 }
@@ -136,6 +149,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::Io { source, .. } => Some(source),
+            Error::Node { source, .. } => Some(source),
             _ => None,
         }
     }

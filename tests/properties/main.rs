@@ -1,5 +1,6 @@
 //! The physics and the algebra as properties, over random shapes and values.
 
+mod autodiff;
 #[path = "../support/dense.rs"]
 mod dense;
 mod fft;
