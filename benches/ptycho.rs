@@ -68,8 +68,8 @@ fn iteration(
     ))
 }
 
-/// The transforms of such an iteration and nothing else: forward and back for each pattern, 2 · 64 · 64 in all, each thread in its own two frames,
-/// which stay in the cache.
+/// The transforms of such an iteration and nothing else: forward and back for each pattern, 2 · 64 · 64 in all, each
+/// thread in its own two frames, which stay in the cache.
 fn transforms(c: &mut Criterion, par: &Par) -> Result<Option<f64>, Error> {
     let fft = Fft2::<f32>::new([DETECTOR, DETECTOR])?;
     let scale = 1.0 / fft.len() as f32;

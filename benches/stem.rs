@@ -1,4 +1,5 @@
-//! One pass over a 4D-STEM data set in memory: centre of mass and four virtual detectors; a 64 × 64 scan, 128 × 128 detector, `f32`, 2 threads.
+//! One pass over a 4D-STEM data set in memory: centre of mass and four virtual detectors; a 64 × 64 scan, 128 × 128
+//! detector, `f32`, 2 threads.
 
 #[path = "support/synthetic.rs"]
 mod synthetic;

@@ -1,6 +1,8 @@
-//! How much memory a ptychographic reconstruction takes: makes a 4D-STEM scan, reconstructs it, and prints the peak of the process.
+//! How much memory a ptychographic reconstruction takes: makes a 4D-STEM scan, reconstructs it, and prints the peak of
+//! the process.
 //!
-//! Patterns are written frame by frame into one tensor, which the reconstruction takes over, so that the data exist once.
+//! Patterns are written frame by frame into one tensor, which the reconstruction takes over, so that the data exist
+//! once.
 
 #[allow(dead_code)] // The other examples write files.
 mod support;

@@ -1,7 +1,8 @@
-//! A low-dose 4D-STEM scan of a thin phase object, reconstructed by iCOM and by ptychography, in focus and 50 nm out of focus.
+//! A low-dose 4D-STEM scan of a thin phase object, reconstructed by iCOM and by ptychography, in focus and 50 nm out of
+//! focus.
 //!
-//! Everything is computed here: the object, the probe, the expected patterns (by the model that the reconstruction differentiates), Poisson
-//! counts at a stated dose, both reconstructions, and how far each agrees with the truth.
+//! Everything is computed here: the object, the probe, the expected patterns (by the model that the reconstruction
+//! differentiates), Poisson counts at a stated dose, both reconstructions, and how far each agrees with the truth.
 
 mod support;
 
@@ -50,8 +51,8 @@ const PIXEL: Length = Length::angstrom(0.25);
 const SCAN: usize = 60;
 const STEP: usize = 2;
 
-/// Projected phase in radians: a square net of metal clusters and ring-shaped linkers, as a metal–organic framework shows, with a cluster missing and guests in the
-/// pores. Sums of Gaussians.
+/// Projected phase in radians: a square net of metal clusters and ring-shaped linkers, as a metal–organic framework
+/// shows, with a cluster missing and guests in the pores. Sums of Gaussians.
 fn phase(dims: [usize; 2]) -> Tensor<f64> {
     // (y, x, height in rad, width in Å)
     let mut atoms: Vec<[f64; 4]> = Vec::new();
@@ -174,7 +175,8 @@ fn reconstruct(
     Ok(Found { pattern, icom: icom.phase.into_vec(), ptycho })
 }
 
-/// FRC resolution in Å (the whole field, where not even the coarsest ring reaches ½), correlation, the FRC curve, and the phase in the truth's gauge.
+/// FRC resolution in Å (the whole field, where not even the coarsest ring reaches ½), correlation, the FRC curve, and
+/// the phase in the truth's gauge.
 struct Score {
     frc: f64,
     correlation: f64,

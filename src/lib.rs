@@ -1,7 +1,9 @@
-//! Low-dose electron microscopy in pure Rust: from atoms and counted electrons to images, phases and what they can be trusted for.
+//! Low-dose electron microscopy in pure Rust: from atoms and counted electrons to images, phases and what they can be
+//! trusted for.
 //!
-//! One crate without C, framework or global state. It is to be linked by programs, embedded in instruments, and audited by scientists: each formula stands
-//! beside the code that computes it, with the same letters, its paper and the test that proves it.
+//! One crate without C, framework or global state. It is to be linked by programs, embedded in instruments, and audited
+//! by scientists: each formula stands beside the code that computes it, with the same letters, its paper and the test
+//! that proves it.
 //!
 //! # Example
 //!
@@ -79,42 +81,47 @@
 //!
 //! They hold everywhere and are stated here once. [`optics::conventions`] converts to and from those of other programs.
 //!
-//! **Units.** Inside, lengths are Å, spatial frequencies 1/Å, angles rad, energies eV, potentials V, charge is counted in electrons, induction is in T. Parameters and
-//! results have a unit in their type ([`units`]); kernels see plain numbers in these units.
+//! **Units.** Inside, lengths are Å, spatial frequencies 1/Å, angles rad, energies eV, potentials V, charge is counted
+//! in electrons, induction is in T. Parameters and results have a unit in their type ([`units`]); kernels see plain
+//! numbers in these units.
 //!
-//! **Axes.** Arrays are row-major and contiguous. Images are `[y, x]`, stacks `[n, y, x]`, volumes `[z, y, x]`, 4D-STEM data
-//! `[scan_y, scan_x, det_y, det_x]`; spectra have their energy axis last. Pairs of numbers, such as steps and positions, come in the same order, `[y, x]`. An azimuth φ
-//! is measured from x (columns) towards y (rows).
+//! **Axes.** Arrays are row-major and contiguous. Images are `[y, x]`, stacks `[n, y, x]`, volumes `[z, y, x]`, 4D-STEM
+//! data `[scan_y, scan_x, det_y, det_x]`; spectra have their energy axis last. Pairs of numbers, such as steps and
+//! positions, come in the same order, `[y, x]`. An azimuth φ is measured from x (columns) towards y (rows).
 //!
-//! **Transforms.** Forward is `Σ f e^{−2πi kx}`, unnormalised; inverse has `1/N`. Operators that must be unitary use `1/√N` both ways. The zero frequency is at index 0 of
-//! every spectrum; detector images are as recorded, with the direct beam somewhere in the middle; [`fft::fft_shift`] and [`fft::ifft_shift`] are the only
-//! bridge.
+//! **Transforms.** Forward is `Σ f e^{−2πi kx}`, unnormalised; inverse has `1/N`. Operators that must be unitary use
+//! `1/√N` both ways. The zero frequency is at index 0 of every spectrum; detector images are as recorded, with the
+//! direct beam somewhere in the middle; [`fft::fft_shift`] and [`fft::ifft_shift`] are the only bridge.
 //!
-//! **Waves.** A plane wave is `e^{+2πi k·r}`. A specimen multiplies it by the transmission `exp(+iσV)`, free space by the propagator `exp(−iπλΔz k²)`, a lens by
-//! `exp(−iχ)`.
+//! **Waves.** A plane wave is `e^{+2πi k·r}`. A specimen multiplies it by the transmission `exp(+iσV)`, free space by
+//! the propagator `exp(−iπλΔz k²)`, a lens by `exp(−iχ)`.
 //!
-//! **Aberrations.** `χ = (2π/λ) Σ (λk)^{n+1}/(n+1) · C_nm cos m(φ − φ_nm)`. `C10 = −defocus`; positive defocus is underfocus. A probe that is focused
-//! 50 nm above the surface is overfocused, C10 = +500 Å.
+//! **Aberrations.** `χ = (2π/λ) Σ (λk)^{n+1}/(n+1) · C_nm cos m(φ − φ_nm)`. `C10 = −defocus`; positive defocus is
+//! underfocus. A probe that is focused 50 nm above the surface is overfocused, C10 = +500 Å.
 //!
 //! **Interaction parameter.** `σ = 2π m e λ/h²` with the relativistic mass m = γm₀; constants are those of CODATA 2018.
 //!
-//! **Envelopes.** Source semi-angle and focal spread are 1/e half-widths or standard deviations, and the type says which; they differ by √2.
+//! **Envelopes.** Source semi-angle and focal spread are 1/e half-widths or standard deviations, and the type says
+//! which; they differ by √2.
 //!
-//! **Dose.** Electrons per Å² of the scanned or imaged area. One probe position gets dose · step_y · step_x; intensities are expected electrons a pixel.
+//! **Dose.** Electrons per Å² of the scanned or imaged area. One probe position gets dose · step_y · step_x;
+//! intensities are expected electrons a pixel.
 //!
-//! **Band limit, resolution.** Simulated waves are limited to 2/3 of the Nyquist frequency. A Fourier ring correlation is given with its 1/7 and half-bit curves, and
-//! never quoted beyond 2/3 of the data's Nyquist frequency.
+//! **Band limit, resolution.** Simulated waves are limited to 2/3 of the Nyquist frequency. A Fourier ring correlation
+//! is given with its 1/7 and half-bit curves, and never quoted beyond 2/3 of the data's Nyquist frequency.
 //!
 //! **Gradients.** For a real loss L and z = a + ib, `g = ∂L/∂a + i ∂L/∂b`; hence `y = A x ⇒ g_x = Aᴴ g_y`.
 //!
 //! # What holds everywhere
 //!
-//! - **Plan, ask, execute.** What does work is built by `new(params) -> Result<Self, Error>`, which checks everything and allocates; it tells its memory before it
-//!   runs, and runs with `&self` on slices, without allocating where it is hot.
-//! - **Errors.** No file, shape, NaN or parameter makes the crate panic, hang or exhaust the memory: it returns an [`Error`] with the numbers. Only slices of a wrong length
-//!   inside hot paths panic, as documented there. Not converging is a result, not an error.
-//! - **Threads.** [`par::Par`] is a parameter. Results are the same bits for any number of threads on one machine; between processors with different vector
-//!   units the last bits may differ, since those of `rustfft` do.
+//! - **Plan, ask, execute.** What does work is built by `new(params) -> Result<Self, Error>`, which checks everything
+//!   and allocates; it tells its memory before it runs, and runs with `&self` on slices, without allocating where it is
+//!   hot.
+//! - **Errors.** No file, shape, NaN or parameter makes the crate panic, hang or exhaust the memory: it returns an
+//!   [`Error`] with the numbers. Only slices of a wrong length inside hot paths panic, as documented there. Not
+//!   converging is a result, not an error.
+//! - **Threads.** [`par::Par`] is a parameter. Results are the same bits for any number of threads on one machine;
+//!   between processors with different vector units the last bits may differ, since those of `rustfft` do.
 //! - **Random numbers.** A seed gives the same numbers for any number of threads: each frame has its own stream.
 //! - **Progress.** What can take over a second takes an observer, which can end it: the best answer so far is returned.
 #![warn(rust_2018_idioms)]
@@ -145,3 +152,8 @@ pub mod units;
 
 pub use error::Error;
 pub use num_complex;
+
+/// The README's example compiles.
+#[cfg(all(doctest, feature = "io"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

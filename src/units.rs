@@ -3,9 +3,9 @@
 //! Parameters and results carry units in their type; a plan converts once, when it is made, and its kernels see plain
 //! numbers in internal units (Å, 1/Å, rad, eV, electrons/Å², T, s).
 //!
-//! Every quantity can be added to and subtracted from its own kind, scaled by an `f64`, and divided by its own kind, which
-//! gives an `f64`. Products that change the dimension are spelled out: `Length × Length = Area`, `1/Length =
-//! SpatialFrequency`, `Dose × Area = f64` (electrons).
+//! Every quantity can be added to and subtracted from its own kind, scaled by an `f64`, and divided by its own kind,
+//! which gives an `f64`. Products that change the dimension are spelled out: `Length × Length = Area`,
+//! `1/Length = SpatialFrequency`, `Dose × Area = f64` (electrons).
 //!
 //! ```
 //! use exitwave::units::{Angle, Dose, Length};

@@ -1,6 +1,7 @@
 //! The data set that ptychography is timed on: a 4D-STEM scan of a random phase object.
 //!
-//! 80 kV, 21.4 mrad, C10 = +80 Å; windows of 25.6 Å; scan step 0.5 Å. With 128 pixels a side that is what the peers' scripts make.
+//! 80 kV, 21.4 mrad, C10 = +80 Å; windows of 25.6 Å; scan step 0.5 Å. With 128 pixels a side that is what the peers'
+//! scripts make.
 
 use exitwave::Error;
 use exitwave::fft::{Direction, Fft2, frequencies};

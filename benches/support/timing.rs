@@ -14,8 +14,8 @@ pub fn criterion() -> Criterion {
         .configure_from_args()
 }
 
-/// Times `run` on `state`, which `prepare` has put in order, untimed, before every call. Returns the median in seconds, warm-up included;
-/// `None` when the command line's filter leaves it out.
+/// Times `run` on `state`, which `prepare` has put in order, untimed, before every call. Returns the median in seconds,
+/// warm-up included; `None` when the command line's filter leaves it out.
 pub fn measure<S>(
     c: &mut Criterion,
     name: &str,

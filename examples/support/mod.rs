@@ -15,7 +15,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// Reads the command line. `names` are the options that take a value, `flags` those that stand alone; `--help` prints `help` and ends.
+    /// Reads the command line. `names` are the options that take a value, `flags` those that stand alone; `--help`
+    /// prints `help` and ends.
     pub fn read(help: &str, names: &[&str], flags: &[&str]) -> Result<Self, Failure> {
         use lexopt::prelude::*;
         let (mut values, mut free) = (Vec::new(), Vec::new());

@@ -71,8 +71,9 @@ pub(super) fn transpose<E: Copy>(rows: usize, columns: usize, a: &[E]) -> Vec<E>
     (0..rows * columns).map(|i| a[(i % rows) * columns + i / rows]).collect()
 }
 
-/// Divides by a power of two, so that the largest part of an element is in [1, 2) and squares neither overflow nor vanish;
-/// returns the power, 1 for a matrix of zeros. The division is exact but for numbers 2¹⁰²² times smaller than the largest.
+/// Divides by a power of two, so that the largest part of an element is in [1, 2) and squares neither overflow nor
+/// vanish; returns the power, 1 for a matrix of zeros. The division is exact but for numbers 2¹⁰²² times smaller than
+/// the largest.
 pub(super) fn normalize<E: Element>(a: &mut [E]) -> f64 {
     let largest = a.iter().fold(0.0f64, |m, a| m.max(a.real().abs()).max(a.imaginary().abs()));
     if largest == 0.0 {
@@ -93,8 +94,9 @@ pub(super) fn norm_squared<E: Element>(v: &[E]) -> f64 {
     v.iter().fold(0.0, |sum, v| sum + v.modulus_squared())
 }
 
-/// The phase factor that makes the leading element of a vector real and positive. The leading element is the first whose modulus
-/// reaches the largest one but for 1e-6 of it: elements equal in exact arithmetic must not be told apart by their rounding.
+/// The phase factor that makes the leading element of a vector real and positive. The leading element is the first
+/// whose modulus reaches the largest one but for 1e-6 of it: elements equal in exact arithmetic must not be told apart
+/// by their rounding.
 pub(super) fn leading_phase<E: Element>(v: &[E]) -> E {
     let largest = v.iter().fold(0.0f64, |m, v| m.max(v.modulus()));
     match v.iter().find(|v| v.modulus() >= largest * (1.0 - 1e-6)) {

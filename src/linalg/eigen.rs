@@ -7,11 +7,12 @@ use crate::error::Error;
 use crate::linalg::dense::{self, Element};
 use crate::real::Real;
 
-/// The eigenvalues and eigenvectors of a symmetric (`E = T`) or Hermitian (`E = Complex<T>`) matrix, `A = Σₖ λₖ vₖ vₖᴴ`.
+/// The eigenvalues and eigenvectors of a symmetric (`E = T`) or Hermitian (`E = Complex<T>`) matrix,
+/// `A = Σₖ λₖ vₖ vₖᴴ`.
 ///
-/// The eigenvalues descend. The eigenvectors are orthonormal. Each is unique up to a phase (a sign), which is fixed: its leading
-/// element (the first whose modulus is the largest, to 1e-6) is real and positive. The vectors of a multiple eigenvalue are
-/// some orthonormal basis of its space.
+/// The eigenvalues descend. The eigenvectors are orthonormal. Each is unique up to a phase (a sign), which is fixed:
+/// its leading element (the first whose modulus is the largest, to 1e-6) is real and positive. The vectors of a
+/// multiple eigenvalue are some orthonormal basis of its space.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Eigen<T, E = T> {
     /// The n eigenvalues, descending.
@@ -33,8 +34,8 @@ impl<T, E> Eigen<T, E> {
 
 /// Eigenvalues and eigenvectors of a real symmetric matrix, `A vₖ = λₖ vₖ`.
 ///
-/// Tridiagonal reduction by Householder reflections and implicit QR steps with Wilkinson's shift, from the crate `nalgebra`, in
-/// `f64`. The error of an eigenvalue is a few ε ‖A‖, whatever its size.
+/// Tridiagonal reduction by Householder reflections and implicit QR steps with Wilkinson's shift, from the crate
+/// `nalgebra`, in `f64`. The error of an eigenvalue is a few ε ‖A‖, whatever its size.
 ///
 /// # Shapes
 /// `a` is (n, n). Both triangles are read and averaged; they may differ by rounding, up to √ε of the largest element.

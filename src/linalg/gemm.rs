@@ -32,8 +32,8 @@ pub struct GemmCall<'a, E> {
 /// `c ← α op(a) op(b) + β c`, row-major.
 ///
 /// # Shapes
-/// `op(a)` is (m, k), `op(b)` is (k, n), `c` is (m, n), with `mkn = [m, k, n]`; a transposed matrix is stored as (k, m), (n, k).
-/// Any of the three may be 0. With β = 0 what stood in `c`, even NaN, has no influence.
+/// `op(a)` is (m, k), `op(b)` is (k, n), `c` is (m, n), with `mkn = [m, k, n]`; a transposed matrix is stored as (k,
+/// m), (n, k). Any of the three may be 0. With β = 0 what stood in `c`, even NaN, has no influence.
 ///
 /// # Panics
 /// - if `a.len() != m·k`,
@@ -97,7 +97,8 @@ macro_rules! call {
         let [m, k, n] = $call.mkn;
         let [[rsa, csa], [rsb, csb]] = [$call.a_strides, $call.b_strides];
         // SAFETY: `GemmCall::new` has checked that a, b and c hold m·k, k·n and m·n elements, and has set strides that
-        // address just those; c is borrowed mutably, so it overlaps neither a nor b. `Complex<T>` is `repr(C)`, two `T`.
+        // address just those; c is borrowed mutably, so it overlaps neither a nor b. `Complex<T>` is `repr(C)`, two
+        // `T`.
         #[allow(unsafe_code)]
         unsafe {
             $path(
@@ -195,7 +196,8 @@ mod tests {
     fn check_real<T: Real>() {
         for_each_case(|[m, k, n], ta, tb| {
             let (a, b, c) = (random::<T>(m * k, 1), random::<T>(k * n, 2), random::<T>(m * n, 3));
-            // Sums of k products of numbers below 1 differ by at most 2 k ε in another order, and by a few ε for α and β.
+            // Sums of k products of numbers below 1 differ by at most 2 k ε in another order, and by a few ε for α and
+            // β.
             let tolerance = (2.0 * k as f64 + 8.0) * T::EPSILON.f64();
             for (alpha, beta) in [(1.0, 0.0), (-0.5, 1.0), (0.0, 0.25)] {
                 let (alpha, beta) = (T::of(alpha), T::of(beta));

@@ -26,8 +26,8 @@ impl<E: Element> Qr<E> {
     /// Factors the matrix whose n columns of length m are the rows of `a`.
     ///
     /// # References
-    /// G. H. Golub, C. F. Van Loan, *Matrix Computations*, 4th ed. (2013), algorithms 5.2.1 and 5.4.1. The norms of the remainders
-    /// are computed anew in every step, which costs as much as the reflections and does not lose digits.
+    /// G. H. Golub, C. F. Van Loan, *Matrix Computations*, 4th ed. (2013), algorithms 5.2.1 and 5.4.1. The norms of the
+    /// remainders are computed anew in every step, which costs as much as the reflections and does not lose digits.
     pub fn new(m: usize, n: usize, mut a: Vec<E>, order_by: Order) -> Self {
         let (mut diagonal, mut tau) = (Vec::new(), Vec::new());
         let mut order: Vec<usize> = (0..n).collect();

@@ -16,12 +16,12 @@ use crate::real::Real;
 ///
 /// # Errors
 /// - [`Error::Shape`] or [`Error::Param`] when the sizes do not fit or are 0,
-/// - [`Error::Data`] when a value is not finite, when A is not symmetric, or when it is not positive definite: a pivot is not
-///   above n ε (of `f64`) times its diagonal element.
+/// - [`Error::Data`] when a value is not finite, when A is not symmetric, or when it is not positive definite: a pivot
+///   is not above n ε (of `f64`) times its diagonal element.
 ///
 /// # References
-/// G. H. Golub, C. F. Van Loan, *Matrix Computations*, 4th ed. (2013), algorithm 4.2.1; N. J. Higham, *Accuracy and Stability of
-/// Numerical Algorithms*, 2nd ed. (2002), theorem 10.7: when the factorisation succeeds.
+/// G. H. Golub, C. F. Van Loan, *Matrix Computations*, 4th ed. (2013), algorithm 4.2.1; N. J. Higham, *Accuracy and
+/// Stability of Numerical Algorithms*, 2nd ed. (2002), theorem 10.7: when the factorisation succeeds.
 ///
 /// # Examples
 /// ```
@@ -94,17 +94,17 @@ fn subtract<E: Element>(x: &mut [E], f: E, y: &[E]) {
     x.iter_mut().zip(y).for_each(|(x, &y)| *x -= f * y);
 }
 
-/// Solves min ‖A x − b‖ for an A with independent columns, by Householder reflections with column pivoting. A square system is
-/// solved exactly.
+/// Solves min ‖A x − b‖ for an A with independent columns, by Householder reflections with column pivoting. A square
+/// system is solved exactly.
 ///
 /// # Shapes
 /// `a` is (m, n) with m ≥ n; `b` is (m, k), any number k of right-hand sides in its columns; the result is (n, k).
 ///
 /// # Errors
 /// - [`Error::Shape`] or [`Error::Param`] when the sizes do not fit or are 0, or m < n,
-/// - [`Error::Data`] when a value is not finite, or when the columns are dependent: after scaling them to a common size, the
-///   longest remainder falls below 4 √max(m, n) ε of the longest column. The message gives the rank, `index` a dependent
-///   column. [`least_squares`] solves such systems too.
+/// - [`Error::Data`] when a value is not finite, or when the columns are dependent: after scaling them to a common
+///   size, the longest remainder falls below 4 √max(m, n) ε of the longest column. The message gives the rank, `index`
+///   a dependent column. [`least_squares`] solves such systems too.
 ///
 /// # References
 /// G. H. Golub, C. F. Van Loan, *Matrix Computations*, 4th ed. (2013), sections 5.3.2 and 5.4.2.
@@ -165,7 +165,8 @@ fn qr<E: Element>(m: usize, n: usize, a: &[E], k: usize, b: &[E], epsilon: f64) 
 /// Parameters of [`least_squares`].
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LeastSquaresParams {
-    /// Singular values up to this fraction of the largest count as zero; `None` (the default) means max(m, n) ε of the scalar.
+    /// Singular values up to this fraction of the largest count as zero; `None` (the default) means max(m, n) ε of the
+    /// scalar.
     pub rank_tolerance: Option<f64>,
 }
 

@@ -1,7 +1,8 @@
 //! Dense linear algebra and Krylov solvers.
 //!
-//! Dense matrices are slices, row-major; a matrix of shape (m, n) has the element i, j at `i·n + j`. The factorisations compute
-//! in `f64` for both scalars and round their results once. All reject NaN and infinities with an error, and none uses threads.
+//! Dense matrices are slices, row-major; a matrix of shape (m, n) has the element i, j at `i·n + j`. The factorisations
+//! compute in `f64` for both scalars and round their results once. All reject NaN and infinities with an error, and
+//! none uses threads.
 //!
 //! - [`gemm`]: matrix products.
 //! - [`eigen`]: eigenvalues and eigenvectors of symmetric and Hermitian matrices.

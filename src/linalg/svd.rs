@@ -6,11 +6,12 @@ use crate::error::Error;
 use crate::linalg::dense::{self, Element};
 use crate::real::Real;
 
-/// A thin singular value decomposition, `A = Σₖ sₖ uₖ vₖᴴ`, k = 0 … r − 1 with r = min(m, n); `E` is `T` or `Complex<T>`.
+/// A thin singular value decomposition, `A = Σₖ sₖ uₖ vₖᴴ`, k = 0 … r − 1 with r = min(m, n); `E` is `T` or
+/// `Complex<T>`.
 ///
-/// The singular values descend and are not negative. The uₖ are orthonormal, and so are the vₖ, also those of singular values
-/// that are zero. Their common phase (sign) is fixed: the leading element of vₖ (the first whose modulus is the largest, to 1e-6)
-/// is real and positive; where sₖ = 0, that of uₖ is, too.
+/// The singular values descend and are not negative. The uₖ are orthonormal, and so are the vₖ, also those of singular
+/// values that are zero. Their common phase (sign) is fixed: the leading element of vₖ (the first whose modulus is the
+/// largest, to 1e-6) is real and positive; where sₖ = 0, that of uₖ is, too.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Svd<T, E = T> {
     /// (r, m): row k is the left singular vector uₖ.
@@ -31,9 +32,10 @@ impl<T: Real, E> Svd<T, E> {
 
 /// Singular value decomposition of a real matrix, `a[i, j] = Σₖ s[k] u[k, i] v[k, j]`.
 ///
-/// Pairs of columns are rotated until all are orthogonal (Hestenes' method), in `f64`; the norms of the columns are then the
-/// singular values. Nothing is squared or shifted, so matrices of deficient rank are no special case, and small singular values of
-/// matrices with badly scaled columns keep their relative accuracy. Costs about 30 m n² multiplications for m ≥ n.
+/// Pairs of columns are rotated until all are orthogonal (Hestenes' method), in `f64`; the norms of the columns are
+/// then the singular values. Nothing is squared or shifted, so matrices of deficient rank are no special case, and
+/// small singular values of matrices with badly scaled columns keep their relative accuracy. Costs about 30 m n²
+/// multiplications for m ≥ n.
 ///
 /// # Shapes
 /// `a` is (m, n), any m and n above 0; see [`Svd`] for the result.
@@ -176,7 +178,8 @@ fn rotate<E: Element>(p: &mut [E], q: &mut [E], c: f64, s: f64, e: E) {
 
 /// A unit vector of length m that is orthogonal to the rows of `u`, of which there are fewer than m.
 fn complement<E: Element>(m: usize, u: &[E]) -> Vec<E> {
-    // Some unit vector eᵢ keeps a squared norm of at least 1/m off the rows: that is the mean over all i of what they keep.
+    // Some unit vector eᵢ keeps a squared norm of at least 1/m off the rows: that is the mean over all i of what they
+    // keep.
     for i in 0..m {
         let kept = 1.0 - u.chunks_exact(m).map(|u| u[i].modulus_squared()).sum::<f64>();
         if kept < 0.5 / m as f64 {

@@ -117,8 +117,8 @@ impl Aligner<'_> {
     /// min Σ w |t − m − J δ|²,   J = (−∂m/∂y, −∂m/∂x, S h, S(h y), S(h x), m),   h = −i u for an object, −1 for a phase (which has no λ)
     /// ```
     ///
-    /// In turn, the two converge slowly when the truth has low frequencies, which are both shifted and tilted. A step that does not lower the
-    /// misfit, or leaves the allowed shifts, ends it.
+    /// In turn, the two converge slowly when the truth has low frequencies, which are both shifted and tilted. A step
+    /// that does not lower the misfit, or leaves the allowed shifts, ends it.
     fn refine(&self, mut best: Aligned) -> Result<Aligned, Error> {
         let mut misfit = self.misfit(&best.image);
         for _ in 0..STEPS {
@@ -192,7 +192,8 @@ impl Aligner<'_> {
         Ok(scaled.cholesky().map(|c| c.solve(&b.component_div(&d)).component_div(&d)))
     }
 
-    /// ∂m/∂y and ∂m/∂x of the periodic image: the spectrum times 2πi k/n, without the Nyquist frequency of an even axis.
+    /// ∂m/∂y and ∂m/∂x of the periodic image: the spectrum times 2πi k/n, without the Nyquist frequency of an even
+    /// axis.
     fn gradient(&self, m: &[C]) -> (Vec<C>, Vec<C>) {
         let fft = &self.finder.fft;
         let [ny, nx] = self.dims;
@@ -225,7 +226,8 @@ impl Aligner<'_> {
         plane.slope = self.shortest([plane.slope[0] + rest.slope[0], plane.slope[1] + rest.slope[1]]);
     }
 
-    /// Of the ramps that differ by whole turns a pixel, and are the same on an object's pixels, the flattest. A phase image has no such freedom.
+    /// Of the ramps that differ by whole turns a pixel, and are the same on an object's pixels, the flattest. A phase
+    /// image has no such freedom.
     fn shortest(&self, slope: [f64; 2]) -> [f64; 2] {
         let turn = std::f64::consts::TAU;
         match self.kind {
@@ -311,8 +313,9 @@ impl Aligner<'_> {
         }
     }
 
-    /// The ramp θ that maximises Σ Re(c e^{−iθ}): the peak of c's transform on a fine grid, then an ascent whose steps solve
-    /// Σ |c| J Jᵀ δ = Σ Im(c e^{−iθ}) J, J = (1, y, x). Each raises the sum, because cos has no larger curvature than 1.
+    /// The ramp θ that maximises Σ Re(c e^{−iθ}): the peak of c's transform on a fine grid, then an ascent whose steps
+    /// solve Σ |c| J Jᵀ δ = Σ Im(c e^{−iθ}) J, J = (1, y, x). Each raises the sum, because cos has no larger curvature
+    /// than 1.
     fn ramp_of(&self, c: &[C]) -> Result<Plane, Error> {
         let [ny, nx] = self.dims;
         let modulus: Vec<f64> = c.iter().map(|c| c.norm()).collect();

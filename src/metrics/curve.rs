@@ -3,7 +3,8 @@
 use crate::metrics::Threshold;
 use crate::units::{Length, SpatialFrequency};
 
-/// So many consecutive rings must lie at or above a threshold before a crossing counts, and below it after the crossing.
+/// So many consecutive rings must lie at or above a threshold before a crossing counts, and below it after the
+/// crossing.
 pub const LASTING_RINGS: usize = 3;
 
 /// Fourier ring or shell correlation as a function of frequency; one entry a ring, the first being the zero frequency.
@@ -73,8 +74,8 @@ impl CorrelationCurve {
         self.independent.iter().map(|&n| threshold.value(n)).collect()
     }
 
-    /// The correlation that reconstructions of *all* data would reach with each other: 2F/(1 + F) where F is that of two halves
-    /// (0 where F is negative).
+    /// The correlation that reconstructions of *all* data would reach with each other: 2F/(1 + F) where F is that of
+    /// two halves (0 where F is negative).
     ///
     /// # References
     /// P. B. Rosenthal, R. Henderson, J. Mol. Biol. 333, 721 (2003), appendix.
@@ -82,8 +83,8 @@ impl CorrelationCurve {
         self.correlation.iter().map(|f| f.max(0.0)).map(|f| 2.0 * f / (1.0 + f)).collect()
     }
 
-    /// The correlation with the unknown truth that a reconstruction of all data has: √(2F/(1 + F)), F being that of two halves.
-    /// F = 1/7 gives ½.
+    /// The correlation with the unknown truth that a reconstruction of all data has: √(2F/(1 + F)), F being that of two
+    /// halves. F = 1/7 gives ½.
     ///
     /// # References
     /// P. B. Rosenthal, R. Henderson, J. Mol. Biol. 333, 721 (2003), appendix: C_ref.
@@ -91,8 +92,8 @@ impl CorrelationCurve {
         self.full_data().iter().map(|f| f.sqrt()).collect()
     }
 
-    /// Signal-to-noise ratio of the reconstruction of all data, at every ring: 2F/(1 − F) from two halves, F²/(1 − F²) from the comparison with the
-    /// truth. 0 where F is negative, infinite where F = 1.
+    /// Signal-to-noise ratio of the reconstruction of all data, at every ring: 2F/(1 − F) from two halves, F²/(1 − F²)
+    /// from the comparison with the truth. 0 where F is negative, infinite where F = 1.
     ///
     /// # References
     /// M. van Heel, M. Schatz, J. Struct. Biol. 151, 250 (2005).
@@ -107,11 +108,13 @@ impl CorrelationCurve {
     /// The resolution: the period at the first lasting crossing of the threshold, from above to below.
     ///
     /// 1. The zero frequency is left out.
-    /// 2. The curve must have been at or above the threshold for [`LASTING_RINGS`] consecutive rings, all within [`limit`](Self::limit); where it never
-    ///    is, the resolution is [`Resolution::NotReached`]. (It may start below: many phase images lack their lowest frequencies.)
-    /// 3. The crossing lies before the first ring from which, after this, as many consecutive rings are below; near the last ring, all that
-    ///    are left. Shorter dips (a zero of the transfer function, a fluctuation) do not count.
-    /// 4. Its frequency comes from linear interpolation of the difference between curve and threshold: k = k₀ + Δk·d₀/(d₀ − d₁).
+    /// 2. The curve must have been at or above the threshold for [`LASTING_RINGS`] consecutive rings, all within
+    ///    [`limit`](Self::limit); where it never is, the resolution is [`Resolution::NotReached`]. (It may start below:
+    ///    many phase images lack their lowest frequencies.)
+    /// 3. The crossing lies before the first ring from which, after this, as many consecutive rings are below; near the
+    ///    last ring, all that are left. Shorter dips (a zero of the transfer function, a fluctuation) do not count.
+    /// 4. Its frequency comes from linear interpolation of the difference between curve and threshold: k = k₀ +
+    ///    Δk·d₀/(d₀ − d₁).
     /// 5. A crossing beyond [`limit`](Self::limit), or none, gives [`Resolution::BetterThan`] the period of the limit.
     pub fn resolution(&self, threshold: Threshold) -> Resolution {
         let d: Vec<f64> = self.correlation.iter().zip(self.threshold(threshold)).map(|(f, t)| f - t).collect();

@@ -36,7 +36,8 @@ pub fn total_electrons(dose: Dose, step: [Length; 2], positions: usize) -> Resul
 /// The dose when every probe position receives `electrons`: D = N / (Δy · Δx).
 ///
 /// # Errors
-/// [`Error::Param`] for a number of electrons that is negative or not finite, or steps that are not positive and finite.
+/// [`Error::Param`] for a number of electrons that is negative or not finite, or steps that are not positive and
+/// finite.
 pub fn dose_of_probe(electrons: f64, step: [Length; 2]) -> Result<Dose, Error> {
     dose_of_total(electrons, cell(step)?)
 }
@@ -44,7 +45,8 @@ pub fn dose_of_probe(electrons: f64, step: [Length; 2]) -> Result<Dose, Error> {
 /// The dose of `electrons` spread over an area, such as the field of one image: D = N / A.
 ///
 /// # Errors
-/// [`Error::Param`] for a number of electrons that is negative or not finite, or an area that is not positive and finite.
+/// [`Error::Param`] for a number of electrons that is negative or not finite, or an area that is not positive and
+/// finite.
 pub fn dose_of_total(electrons: f64, area: Area) -> Result<Dose, Error> {
     if !(electrons >= 0.0 && electrons.is_finite()) {
         return Err(Error::param("electrons", electrons, "a finite number >= 0"));

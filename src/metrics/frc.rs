@@ -21,7 +21,8 @@ pub struct FrcParams {
     pub pixel: [Length; 2],
     /// Taper towards the edges, for images that are not periodic.
     pub window: Window,
-    /// Highest frequency of the data, if lower than that of the image (an up-sampled image). The resolution is not quoted beyond ⅔ of it.
+    /// Highest frequency of the data, if lower than that of the image (an up-sampled image). The resolution is not
+    /// quoted beyond ⅔ of it.
     pub data_nyquist: Option<SpatialFrequency>,
     /// Memory that one evaluation may use.
     pub limits: Limits,
@@ -73,21 +74,21 @@ impl Default for FscParams {
 /// FRC(i) = Σ A B̄ / √(Σ|A|² Σ|B|²),   sums over the points k of the spectra with round(|k|/Δk) = i
 /// ```
 ///
-/// Ring i stands at the frequency iΔk; Δk is the frequency step 1/(n d) of the axis where it is coarser, and the last ring is the last within
-/// the smaller Nyquist frequency.
+/// Ring i stands at the frequency iΔk; Δk is the frequency step 1/(n d) of the axis where it is coarser, and the last
+/// ring is the last within the smaller Nyquist frequency.
 ///
 /// # What is compared
-/// - **Two reconstructions of half of the data each**: the curve says what is reproducible. Thresholds for this are ½ bit, 1 bit and
-///   1/7 ([`Threshold`](crate::metrics::Threshold), `Split::Halves`); the halves must share nothing (no common starting guess
-///   that survives, no common mask edge).
-/// - **A reconstruction and the truth** of a simulation: the curve says what is right. The threshold is ½ by convention, which all data
-///   reach where their halves reach 1/7.
+/// - **Two reconstructions of half of the data each**: the curve says what is reproducible. Thresholds for this are ½
+///   bit, 1 bit and 1/7 ([`Threshold`](crate::metrics::Threshold), `Split::Halves`); the halves must share nothing (no
+///   common starting guess that survives, no common mask edge).
+/// - **A reconstruction and the truth** of a simulation: the curve says what is right. The threshold is ½ by
+///   convention, which all data reach where their halves reach 1/7.
 ///
 /// # Notes
-/// 1. For real images the sum Σ A B̄ is real (Friedel), and keeps its sign: images of inverted contrast correlate by −1. For complex images,
-///    whose common phase is arbitrary, the modulus is taken.
-/// 2. A window fades the images to their (weighted) means, not to zero, so that the mean does not appear in other rings. It also lowers
-///    the number of independent samples, by (Σw²)²/(N Σw⁴), which the thresholds use.
+/// 1. For real images the sum Σ A B̄ is real (Friedel), and keeps its sign: images of inverted contrast correlate by
+///    −1. For complex images, whose common phase is arbitrary, the modulus is taken.
+/// 2. A window fades the images to their (weighted) means, not to zero, so that the mean does not appear in other
+///    rings. It also lowers the number of independent samples, by (Σw²)²/(N Σw⁴), which the thresholds use.
 /// 3. A ring that holds no more power than the rounding of the transform in either image correlates by 0.
 ///
 /// # References
@@ -119,8 +120,8 @@ impl RingCorrelation {
     /// A plan for images of `dims` = `[ny, nx]`.
     ///
     /// # Errors
-    /// [`Error::Param`] for fewer than 2 points on an axis, pixels or a data Nyquist frequency that are not positive and finite, or an
-    /// impossible window; [`Error::OverBudget`].
+    /// [`Error::Param`] for fewer than 2 points on an axis, pixels or a data Nyquist frequency that are not positive
+    /// and finite, or an impossible window; [`Error::OverBudget`].
     pub fn new(dims: [usize; 2], params: FrcParams) -> Result<Self, Error> {
         let rings = Rings::new(&dims, &params.pixel.map(|d| d.to_angstrom()))?;
         params.window.weights(2)?;
@@ -309,7 +310,8 @@ fn trusted(rings: &Rings, data_nyquist: Option<SpatialFrequency>) -> Result<f64,
     }
 }
 
-/// The two arrays as `f64` or complex, their spectra, the scratch of the transform (an array and some rows), and the window.
+/// The two arrays as `f64` or complex, their spectra, the scratch of the transform (an array and some rows), and the
+/// window.
 fn bytes(dims: &[usize], window: Window) -> Result<u64, Error> {
     let words: u64 = if window == Window::None { 12 } else { 13 };
     Ok((checked_len(dims)? as u64).saturating_mul(8 * words))

@@ -53,11 +53,14 @@ impl GaugeParams {
 /// The result of [`compare_objects`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct ObjectComparison {
-    /// Correlation of the aligned object with the truth, means removed: 0 to 1. (With the means, any weak object correlates by almost 1.)
+    /// Correlation of the aligned object with the truth, means removed: 0 to 1. (With the means, any weak object
+    /// correlates by almost 1.)
     pub correlation: f64,
-    /// Root mean square difference from the truth after the best complex factor, relative to the truth: √(1 − ρ²), ρ = |Σ w o t̄|/√(Σ w|o|² Σ w|t|²).
+    /// Root mean square difference from the truth after the best complex factor, relative to the truth: √(1 − ρ²), ρ =
+    /// |Σ w o t̄|/√(Σ w|o|² Σ w|t|²).
     pub nrmse: f64,
-    /// Root mean square of the phase difference arg(o t̄), each pixel weighted by w |o| |t|, so that holes do not count.
+    /// Root mean square of the phase difference arg(o t̄), each pixel weighted by w |o| |t|, so that holes do not
+    /// count.
     pub phase_rms: Angle,
     /// Phase of the object over the truth at the centre pixel, before the shift.
     pub phase: Angle,
@@ -77,18 +80,20 @@ pub struct ObjectComparison {
 /// o(r) ≈ γ e^{i(α + g·(r − c))} t(r + s)      aligned(r) = o(r − s) e^{−i(α + g·(r − s − c))},   c = (⌊ny/2⌋, ⌊nx/2⌋)
 /// ```
 ///
-/// 1. **Ramp.** The transform of w o t̄ peaks at g; its maximum, on a fine grid, starts an ascent of Σ w Re(o t̄ e^{−i(α + g·(r − c))}), whose
-///    steps solve Σ w|o t̄| J Jᵀ δ = Σ w Im(o t̄ e^{−iθ}) J with J = (1, y, x); each raises the sum, because cos has no larger curvature than 1.
+/// 1. **Ramp.** The transform of w o t̄ peaks at g; its maximum, on a fine grid, starts an ascent of Σ w Re(o t̄
+///    e^{−i(α + g·(r − c))}), whose steps solve Σ w|o t̄| J Jᵀ δ = Σ w Im(o t̄ e^{−iθ}) J with J = (1, y, x); each
+///    raises the sum, because cos has no larger curvature than 1.
 /// 2. **Shift.** Plain cross-correlation of the weighted objects without their means, on a grid of 1/`upsample` pixels.
 /// 3. **Both**, in turn a few times, then refined together with the amplitude by Gauss–Newton on Σ w |β·aligned − t|².
 ///
-/// With a free shift this is done twice, starting with either, and the better result is kept: a weak object allows the ramp to be found before
-/// the shift, a strong one the shift before a small ramp. The object is moved as a periodic one; pixels within the shift of an edge are not to
-/// be trusted, and weights should leave them out.
+/// With a free shift this is done twice, starting with either, and the better result is kept: a weak object allows the
+/// ramp to be found before the shift, a strong one the shift before a small ramp. The object is moved as a periodic
+/// one; pixels within the shift of an edge are not to be trusted, and weights should leave them out.
 ///
 /// # Errors
-/// [`Error::Shape`] for lengths that do not fit, [`Error::Data`] for values that are not finite, weights that are negative, all 0 or on a line,
-/// and objects that are constant where the weights are, [`Error::Param`] as for [`Register`](crate::metrics::Register).
+/// [`Error::Shape`] for lengths that do not fit, [`Error::Data`] for values that are not finite, weights that are
+/// negative, all 0 or on a line, and objects that are constant where the weights are, [`Error::Param`] as for
+/// [`Register`](crate::metrics::Register).
 ///
 /// # References
 /// - M. Guizar-Sicairos, J. R. Fienup, Opt. Express 16, 7264 (2008): the ambiguities of phase and position.

@@ -1,11 +1,13 @@
-//! Image and volume metrics: Fourier ring and shell correlation, similarity, registration, phase comparison, dose accounting.
+//! Image and volume metrics: Fourier ring and shell correlation, similarity, registration, phase comparison, dose
+//! accounting.
 //!
-//! Every function takes its arrays as row-major slices of `f32` or `f64` with their dimensions, computes in `f64` on the calling
-//! thread (the 3-D transform alone may use more), and gives the same bits for any number of threads. Bad input (lengths that differ, NaN, an image without
-//! contrast) is an [`Error`](crate::Error) with the numbers, never a NaN in the answer.
+//! Every function takes its arrays as row-major slices of `f32` or `f64` with their dimensions, computes in `f64` on
+//! the calling thread (the 3-D transform alone may use more), and gives the same bits for any number of threads. Bad
+//! input (lengths that differ, NaN, an image without contrast) is an [`Error`](crate::Error) with the numbers, never a
+//! NaN in the answer.
 //!
-//! - [`RingCorrelation`], [`ShellCorrelation`]: FRC and FSC of real and complex images; [`CorrelationCurve`] with [`Threshold`]
-//!   curves, signal-to-noise ratio and the [`Resolution`] read-out.
+//! - [`RingCorrelation`], [`ShellCorrelation`]: FRC and FSC of real and complex images; [`CorrelationCurve`] with
+//!   [`Threshold`] curves, signal-to-noise ratio and the [`Resolution`] read-out.
 //! - [`mse`], [`psnr`], [`nrmse`], [`normalised_correlation`], [`pearson`], [`complex_correlation`]: pixel by pixel.
 //! - [`ssim`], [`ms_ssim`]: structural similarity.
 //! - [`register`], [`Register`]: sub-pixel shift between two images by cross-correlation.

@@ -14,20 +14,22 @@ pub const MS_SSIM_WEIGHTS: [f64; 5] = [0.0448, 0.2856, 0.3001, 0.2363, 0.1333];
 /// MS-SSIM = l₅^0.1333 · Π_{j=1..5} cs_j^{w_j},   w = 0.0448, 0.2856, 0.3001, 0.2363, 0.1333
 /// ```
 ///
-/// with the mean contrast–structure factor cs_j of scale j and the mean luminance–contrast–structure product at the coarsest scale. Between
-/// the scales the images are averaged over 2 × 2 pixels and every second pixel is kept.
+/// with the mean contrast–structure factor cs_j of scale j and the mean luminance–contrast–structure product at the
+/// coarsest scale. Between the scales the images are averaged over 2 × 2 pixels and every second pixel is kept.
 ///
 /// # Notes
-/// 1. At the coarsest scale the mean of the product l·cs is taken, as the authors' own program does, not the product of the means.
+/// 1. At the coarsest scale the mean of the product l·cs is taken, as the authors' own program does, not the product of
+///    the means.
 /// 2. An odd last row or column is dropped when the scale is halved.
 /// 3. A negative mean cs (anti-correlated images) has no real power: it counts as 0.
 ///
 /// # Errors
-/// As [`ssim`](crate::metrics::ssim()); [`Error::Param`] for an image whose shorter side, halved four times, is smaller than the window: 176 pixels are
-/// enough for the default of 11.
+/// As [`ssim`](crate::metrics::ssim()); [`Error::Param`] for an image whose shorter side, halved four times, is smaller
+/// than the window: 176 pixels are enough for the default of 11.
 ///
 /// # References
-/// Z. Wang, E. P. Simoncelli, A. C. Bovik, Proc. 37th Asilomar Conf. Signals, Systems and Computers 2, 1398 (2003), eq. (7).
+/// Z. Wang, E. P. Simoncelli, A. C. Bovik, Proc. 37th Asilomar Conf. Signals, Systems and Computers 2, 1398 (2003), eq.
+/// (7).
 pub fn ms_ssim<T: Real>(a: &[T], b: &[T], dims: [usize; 2], params: &SsimParams) -> Result<f64, Error> {
     check::dims("ms_ssim", &dims, a.len())?;
     check::dims("ms_ssim", &dims, b.len())?;

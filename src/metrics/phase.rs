@@ -33,15 +33,16 @@ pub struct PhaseComparison {
 /// correlation = Σ w t' f' / √(Σ w t'² Σ w f'²),   rms = √(Σ w (f' − t')² / Σ w)
 /// ```
 ///
-/// `rms` is the least that any plane can give; the correlation is the same for any scale of the phase, such as an unknown thickness or
-/// interaction parameter. The weights may be a mask or a window. The phases must be unwrapped.
+/// `rms` is the least that any plane can give; the correlation is the same for any scale of the phase, such as an
+/// unknown thickness or interaction parameter. The weights may be a mask or a window. The phases must be unwrapped.
 ///
-/// A shift, where free, is found as in [`compare_objects`](crate::metrics::compare_objects), the phase being moved as a periodic image: pixels
-/// within the shift of an edge are not to be trusted, and weights should leave them out.
+/// A shift, where free, is found as in [`compare_objects`](crate::metrics::compare_objects), the phase being moved as a
+/// periodic image: pixels within the shift of an edge are not to be trusted, and weights should leave them out.
 ///
 /// # Errors
-/// [`Error::Shape`] for lengths that do not fit, [`Error::Data`] for values that are not finite, weights that are negative, all 0 or on a line,
-/// and images that are constant (or planar) where the weights are, [`Error::Param`] as for [`Register`](crate::metrics::Register).
+/// [`Error::Shape`] for lengths that do not fit, [`Error::Data`] for values that are not finite, weights that are
+/// negative, all 0 or on a line, and images that are constant (or planar) where the weights are, [`Error::Param`] as
+/// for [`Register`](crate::metrics::Register).
 ///
 /// ```
 /// use exitwave::metrics::{GaugeParams, compare_phases};

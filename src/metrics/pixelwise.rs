@@ -24,7 +24,8 @@ pub fn mse<T: Real>(a: &[T], b: &[T]) -> Result<f64, Error> {
     Ok(a.iter().zip(&b).map(|(a, b)| (a - b).powi(2)).sum::<f64>() / a.len() as f64)
 }
 
-/// Peak signal-to-noise ratio in decibels: 10 log₁₀(R² / MSE), R being the range that the data can have. Infinite for identical images.
+/// Peak signal-to-noise ratio in decibels: 10 log₁₀(R² / MSE), R being the range that the data can have. Infinite for
+/// identical images.
 ///
 /// # Errors
 /// As [`mse`]; [`Error::Param`] for a range that is not positive and finite.
@@ -71,10 +72,12 @@ pub fn nrmse<T: Real>(truth: &[T], image: &[T], by: NrmseBy) -> Result<f64, Erro
 
 /// Normalised correlation, means removed: Σ (a − ā)(b − b̄) / √(Σ (a − ā)² Σ (b − b̄)²), from −1 to 1.
 ///
-/// Pearson's coefficient over all pixels; the phase retrieval literature calls it accuracy. It does not see scale and offset.
+/// Pearson's coefficient over all pixels; the phase retrieval literature calls it accuracy. It does not see scale and
+/// offset.
 ///
 /// # Errors
-/// [`Error::Shape`] for lengths that differ or are 0, [`Error::Data`] for a value that is not finite or a constant image.
+/// [`Error::Shape`] for lengths that differ or are 0, [`Error::Data`] for a value that is not finite or a constant
+/// image.
 ///
 /// ```
 /// let r = exitwave::metrics::normalised_correlation(&[1.0, 2.0, 3.0], &[5.0, 3.0, 1.0])?;
@@ -92,7 +95,8 @@ pub fn normalised_correlation<T: Real>(a: &[T], b: &[T]) -> Result<f64, Error> {
 /// ```
 ///
 /// # Errors
-/// As [`normalised_correlation`]; [`Error::Shape`] and [`Error::Data`] for weights of the wrong length, negative or all 0.
+/// As [`normalised_correlation`]; [`Error::Shape`] and [`Error::Data`] for weights of the wrong length, negative or all
+/// 0.
 pub fn pearson<T: Real>(a: &[T], b: &[T], weights: Option<&[f64]>) -> Result<f64, Error> {
     check::pair("pearson", a.len(), b.len())?;
     let w = check::weights("pearson", weights, a.len())?;
@@ -103,8 +107,8 @@ pub fn pearson<T: Real>(a: &[T], b: &[T], weights: Option<&[f64]>) -> Result<f64
     weighted_correlation(&a, &b, &w, scales)
 }
 
-/// Correlation of complex arrays without their means: |Σ w (a − ā)(b − b̄)*| / √(Σ w |a − ā|² Σ w |b − b̄|²), from 0 to 1.
-/// It does not see a complex factor.
+/// Correlation of complex arrays without their means: |Σ w (a − ā)(b − b̄)*| / √(Σ w |a − ā|² Σ w |b − b̄|²), from 0 to
+/// 1. It does not see a complex factor.
 ///
 /// # Errors
 /// As [`pearson`].
@@ -158,7 +162,8 @@ pub(super) fn weighted_correlation(a: &[f64], b: &[f64], w: &[f64], scales: [f64
     Ok((ab / (aa.sqrt() * bb.sqrt())).clamp(-1.0, 1.0))
 }
 
-/// A sum of squares about the mean (or a plane) that is more than rounding leaves: some ε relative, squared, with a margin up to 64 ε.
+/// A sum of squares about the mean (or a plane) that is more than rounding leaves: some ε relative, squared, with a
+/// margin up to 64 ε.
 pub(super) fn varies(name: &str, variance: f64, scale: f64) -> Result<(), Error> {
     if !scale.is_finite() {
         return Err(Error::Data { what: format!("`{name}` overflows when squared"), index: 0 });

@@ -17,8 +17,8 @@ impl Plane {
     /// The plane that minimises Σ w (f − p)². Without weights every pixel counts; a mask is weights of 0 and 1.
     ///
     /// # Errors
-    /// [`Error::Shape`] for lengths that do not fit, [`Error::Data`] for values that are not finite, weights that are negative, or whose
-    /// pixels all lie on one line.
+    /// [`Error::Shape`] for lengths that do not fit, [`Error::Data`] for values that are not finite, weights that are
+    /// negative, or whose pixels all lie on one line.
     ///
     /// ```
     /// use exitwave::metrics::Plane;
@@ -69,7 +69,8 @@ pub(super) fn fit(f: &[f64], w: &[f64], dims: [usize; 2]) -> Result<Plane, Error
 
 /// The normal equations of a weighted plane fit, Σ w J Jᵀ p = Σ b J with J = (1, y, x).
 ///
-/// About the centroid of the weights the constant decouples from the slopes, whose 2 × 2 matrix is then the covariance of the pixels' coordinates.
+/// About the centroid of the weights the constant decouples from the slopes, whose 2 × 2 matrix is then the covariance
+/// of the pixels' coordinates.
 pub(super) struct NormalEquations {
     dims: [usize; 2],
     total: f64,

@@ -8,7 +8,8 @@ use crate::metrics::check;
 use crate::op::{LinearOp, Write};
 use crate::real::{Real, arg, unit};
 
-/// Finest grid that a [`Register`] accepts, in steps a pixel: beyond it the patch would need more memory than it is worth.
+/// Finest grid that a [`Register`] accepts, in steps a pixel: beyond it the patch would need more memory than it is
+/// worth.
 const MAX_UPSAMPLE: usize = 1000;
 
 /// How the cross-spectrum A B̄ is weighted before its peak is sought.
@@ -17,8 +18,9 @@ pub enum CrossSpectrum {
     /// As it is: plain cross-correlation, the least-squares choice under white noise.
     #[default]
     Plain,
-    /// Divided by its modulus: phase correlation, a sharp peak for images of little noise whatever their spectrum. Frequencies at which either image
-    /// holds no more than the rounding of its numbers (`f32` or `f64`, as they were given) have no phase, and are left out.
+    /// Divided by its modulus: phase correlation, a sharp peak for images of little noise whatever their spectrum.
+    /// Frequencies at which either image holds no more than the rounding of its numbers (`f32` or `f64`, as they were
+    /// given) have no phase, and are left out.
     Phase,
 }
 
@@ -29,7 +31,8 @@ pub struct RegisterParams {
     pub upsample: usize,
     /// Weighting of the cross-spectrum.
     pub spectrum: CrossSpectrum,
-    /// Largest length of the shift in pixels that is considered: keeps a periodic object from being moved by a lattice vector.
+    /// Largest length of the shift in pixels that is considered: keeps a periodic object from being moved by a lattice
+    /// vector.
     pub max_shift: Option<f64>,
 }
 
@@ -43,28 +46,31 @@ impl Default for RegisterParams {
 /// The result of a registration.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Registration {
-    /// `[y, x]` in pixels, to be *applied to the moving image* (towards higher indices) to bring it onto the reference: minus the shift that
-    /// the moving image has.
+    /// `[y, x]` in pixels, to be *applied to the moving image* (towards higher indices) to bring it onto the reference:
+    /// minus the shift that the moving image has.
     pub shift: [f64; 2],
-    /// What remains: √(1 − |Σ a b̄|²/(Σ|a|² Σ|b|²)) of the reference a and the shifted moving image b, from 0 (they agree up to a complex
-    /// factor) to 1.
+    /// What remains: √(1 − |Σ a b̄|²/(Σ|a|² Σ|b|²)) of the reference a and the shifted moving image b, from 0 (they
+    /// agree up to a complex factor) to 1.
     pub error: f64,
-    /// Phase of Σ a b̄ in radians: of the reference over the shifted moving image. For real images 0, or π for inverted contrast.
+    /// Phase of Σ a b̄ in radians: of the reference over the shifted moving image. For real images 0, or π for inverted
+    /// contrast.
     pub phase: f64,
 }
 
-/// Finds the shift between two images of `dims`, real with [`real`](Self::real) or complex with [`complex`](Self::complex).
+/// Finds the shift between two images of `dims`, real with [`real`](Self::real) or complex with
+/// [`complex`](Self::complex).
 ///
 /// ```text
 /// c(s) = Σ_r a(r) b̄(r − s) = 1/N Σ_k A(k) B̄(k) e^{+2πi k·s/n},   shift = argmax |c(s)|
 /// ```
 ///
-/// The maximum on whole pixels comes from one inverse transform; around it, c is sampled every 1/u pixels over 1.5 pixels by a
-/// matrix product. Images are taken as periodic; images that are not want a taper ([`Window`](crate::metrics::Window)) and
-/// their means removed.
+/// The maximum on whole pixels comes from one inverse transform; around it, c is sampled every 1/u pixels over 1.5
+/// pixels by a matrix product. Images are taken as periodic; images that are not want a taper
+/// ([`Window`](crate::metrics::Window)) and their means removed.
 ///
 /// # References
-/// M. Guizar-Sicairos, S. T. Thurman, J. R. Fienup, Opt. Lett. 33, 156 (2008), eqs. (1)–(3) and the matrix-multiply algorithm.
+/// M. Guizar-Sicairos, S. T. Thurman, J. R. Fienup, Opt. Lett. 33, 156 (2008), eqs. (1)–(3) and the matrix-multiply
+/// algorithm.
 #[derive(Clone, Debug)]
 pub struct Register {
     finder: PeakFinder,
@@ -75,7 +81,8 @@ impl Register {
     /// A plan for images of `dims` = `[ny, nx]`.
     ///
     /// # Errors
-    /// [`Error::Param`] for an empty image, an up-sampling outside 1 to 1000, or a largest shift that is negative or not finite.
+    /// [`Error::Param`] for an empty image, an up-sampling outside 1 to 1000, or a largest shift that is negative or
+    /// not finite.
     pub fn new(dims: [usize; 2], params: RegisterParams) -> Result<Self, Error> {
         if let Some(s) = params.max_shift.filter(|s| !(*s >= 0.0 && s.is_finite())) {
             return Err(Error::param("max_shift", s, "a finite number of pixels >= 0"));
@@ -143,8 +150,8 @@ impl Register {
     }
 }
 
-/// The shift `[y, x]` to apply to `moving` (ny, nx) to bring it onto `reference`, by plain cross-correlation on a grid of 1/`upsample`
-/// pixels: [`Register`] for one pair of real images.
+/// The shift `[y, x]` to apply to `moving` (ny, nx) to bring it onto `reference`, by plain cross-correlation on a grid
+/// of 1/`upsample` pixels: [`Register`] for one pair of real images.
 ///
 /// # Errors
 /// As [`Register::new`] and [`Register::real`].

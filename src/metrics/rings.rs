@@ -7,8 +7,8 @@ use crate::fft::frequencies;
 
 /// Rings of equal width Δk about the zero frequency: the point k belongs to ring round(|k|/Δk).
 ///
-/// Δk is the largest frequency step 1/(n d) of any axis; the last ring is the last whose centre is not beyond the smallest
-/// Nyquist frequency 1/(2d) of any axis, so that no ring lacks a direction.
+/// Δk is the largest frequency step 1/(n d) of any axis; the last ring is the last whose centre is not beyond the
+/// smallest Nyquist frequency 1/(2d) of any axis, so that no ring lacks a direction.
 #[derive(Clone, Debug)]
 pub(super) struct Rings {
     /// k² of the indices of each axis.
@@ -53,7 +53,8 @@ impl Rings {
         Ok(Rings { squares, width, nyquist, count })
     }
 
-    /// Sums of two spectra, zero frequency at index 0, over every ring, in index order; and Σ|A|², Σ|B|² over all points.
+    /// Sums of two spectra, zero frequency at index 0, over every ring, in index order; and Σ|A|², Σ|B|² over all
+    /// points.
     pub fn sums(&self, a: &[Complex<f64>], b: &[Complex<f64>]) -> (Vec<Sums>, [f64; 2]) {
         let mut sums = vec![Sums::default(); self.count];
         let mut total = [0.0; 2];

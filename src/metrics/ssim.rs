@@ -69,8 +69,9 @@ pub struct Ssim {
 /// with local means µ, variances σ² and covariance σab, averaged over the pixels whose window lies within the image.
 ///
 /// # Errors
-/// [`Error::Shape`] for lengths that do not fit, [`Error::Data`] for values that are not finite, [`Error::Param`] for a window that is even,
-/// empty or larger than the image, or for `data_range`, `k1`, `k2` that are not positive and finite.
+/// [`Error::Shape`] for lengths that do not fit, [`Error::Data`] for values that are not finite, [`Error::Param`] for a
+/// window that is even, empty or larger than the image, or for `data_range`, `k1`, `k2` that are not positive and
+/// finite.
 ///
 /// # References
 /// Z. Wang, A. C. Bovik, H. R. Sheikh, E. P. Simoncelli, IEEE Trans. Image Process. 13, 600 (2004), eqs. (13)–(17).
@@ -123,8 +124,8 @@ impl SsimParams {
     }
 }
 
-/// The luminance factor (2 µa µb + C₁)/(µa² + µb² + C₁) and the contrast–structure factor (2 σab + C₂)/(σa² + σb² + C₂), over the pixels
-/// whose window lies within the image, and the dimensions of that region.
+/// The luminance factor (2 µa µb + C₁)/(µa² + µb² + C₁) and the contrast–structure factor (2 σab + C₂)/(σa² + σb² +
+/// C₂), over the pixels whose window lies within the image, and the dimensions of that region.
 pub(super) fn components(
     a: &[f64],
     b: &[f64],

@@ -1,6 +1,7 @@
 //! The curves that a Fourier ring or shell correlation is compared with.
 
-/// What the two compared data sets are, for the bit-based curves, whose signal-to-noise ratio is that of *all* the data.
+/// What the two compared data sets are, for the bit-based curves, whose signal-to-noise ratio is that of *all* the
+/// data.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Split {
     /// Each of the two holds half of the data: each has half of the signal-to-noise ratio.
@@ -25,10 +26,11 @@ pub enum Split {
 /// T(n; SNR) = (SNR + (2√SNR + 1)/√n) / (SNR + 1 + 2√SNR/√n)
 /// ```
 ///
-/// In numbers, for half data: half-bit (0.2071 + 1.9102/√n)/(1.2071 + 0.9102/√n), 1-bit (0.5 + 2.4142/√n)/(1.5 + 1.4142/√n).
+/// In numbers, for half data: half-bit (0.2071 + 1.9102/√n)/(1.2071 + 0.9102/√n), 1-bit (0.5 + 2.4142/√n)/(1.5 +
+/// 1.4142/√n).
 ///
-/// n counts the points of the discrete transform in the ring, Friedel mates included: two real images of noise, whose ring
-/// holds n points, correlate by 0 ± 1/√n, two complex ones by a modulus of root mean square 1/√n.
+/// n counts the points of the discrete transform in the ring, Friedel mates included: two real images of noise, whose
+/// ring holds n points, correlate by 0 ± 1/√n, two complex ones by a modulus of root mean square 1/√n.
 ///
 /// # References
 /// - M. van Heel, M. Schatz, J. Struct. Biol. 151, 250 (2005): the bit-based curves.

@@ -275,7 +275,8 @@ impl Aberrations {
         self.to_cartesian().to_polar()
     }
 
-    /// The aberrations of the lens turned by `angle`, from x towards y: `χ'(φ) = χ(φ − angle)`, so `φ'_nm = φ_nm + angle`.
+    /// The aberrations of the lens turned by `angle`, from x towards y: `χ'(φ) = χ(φ − angle)`, so
+    /// `φ'_nm = φ_nm + angle`.
     pub fn rotated(&self, angle: Angle) -> Self {
         let mut out = *self;
         for which in Aberration::ALL.into_iter().filter(|a| a.m() > 0) {
@@ -295,8 +296,8 @@ impl Aberrations {
         out
     }
 
-    /// Turns the gradient of a loss with respect to the Cartesian coefficients, `[∂L/∂C_nma, ∂L/∂C_nmb]`, into that with
-    /// respect to the polar ones, `[∂L/∂C_nm, ∂L/∂φ_nm]`, at these aberrations:
+    /// Turns the gradient of a loss with respect to the Cartesian coefficients, `[∂L/∂C_nma, ∂L/∂C_nmb]`, into that
+    /// with respect to the polar ones, `[∂L/∂C_nm, ∂L/∂φ_nm]`, at these aberrations:
     ///
     /// `∂L/∂C = cos mφ ∂L/∂a + sin mφ ∂L/∂b`, `∂L/∂φ = m C (cos mφ ∂L/∂b − sin mφ ∂L/∂a)`.
     ///

@@ -17,8 +17,8 @@ pub enum Aperture {
         semi_angle: Angle,
     },
     /// A linear edge, one pixel of the grid wide: `clip((α₀ − α)/δ + ½, 0, 1)`, where
-    /// `δ = √((cos φ · λ dkx)² + (sin φ · λ dky)²)` is the size of the pixel along the azimuth φ; 1 at α = 0. The intensity
-    /// of the sampled disk then changes smoothly with α₀.
+    /// `δ = √((cos φ · λ dkx)² + (sin φ · λ dky)²)` is the size of the pixel along the azimuth φ; 1 at α = 0. The
+    /// intensity of the sampled disk then changes smoothly with α₀.
     Soft {
         /// α₀, where half passes.
         semi_angle: Angle,
@@ -61,8 +61,8 @@ impl Aperture {
         Ok(())
     }
 
-    /// The amplitude that passes at the angle `alpha = [αy, αx]`, on a grid whose pixels measure `pixel = [λ dky, λ dkx]`
-    /// (which only the soft edge looks at). In [0, 1].
+    /// The amplitude that passes at the angle `alpha = [αy, αx]`, on a grid whose pixels measure
+    /// `pixel = [λ dky, λ dkx]` (which only the soft edge looks at). In [0, 1].
     ///
     /// # Units
     /// rad.

@@ -1,8 +1,8 @@
 //! The aberration phase χ(k) and its gradients.
 //!
 //! With the angle written as a complex number, `ω = λ(kx + i ky) = |ω|e^{iφ}`, every term of χ is a polynomial,
-//! `|ω|^{n+1} cos mφ = |ω|^{2j} Re ω^m` and `|ω|^{n+1} sin mφ = |ω|^{2j} Im ω^m` with `2j = n + 1 − m` even. Nothing needs an
-//! angle, and nothing is singular at k = 0.
+//! `|ω|^{n+1} cos mφ = |ω|^{2j} Re ω^m` and `|ω|^{n+1} sin mφ = |ω|^{2j} Im ω^m` with `2j = n + 1 − m` even. Nothing
+//! needs an angle, and nothing is singular at k = 0.
 
 use std::f64::consts::PI;
 
@@ -142,8 +142,8 @@ impl Chi {
         chi
     }
 
-    /// `[∂χ/∂ky, ∂χ/∂kx]`. Divided by 2π, the displacement (Å) of the image that a beam along k forms; divided by λ, the
-    /// slope of χ per radian of beam angle that the spatial coherence envelope needs.
+    /// `[∂χ/∂ky, ∂χ/∂kx]`. Divided by 2π, the displacement (Å) of the image that a beam along k forms; divided by λ,
+    /// the slope of χ per radian of beam angle that the spatial coherence envelope needs.
     #[inline]
     pub fn gradient(&self, k: [f64; 2]) -> [f64; 2] {
         let basis = chi_basis_gradient(self.lambda, k);

@@ -9,12 +9,14 @@ use crate::real::Real;
 use crate::shape::Space;
 use crate::units::Length;
 
-/// Coefficients → aberration phase: `χ(k) = Σ_j B_j(k) c_j`, j running over `C_nma, C_nmb` of all aberrations and B_j being
-/// the functions of [`chi_basis`]. The adjoint, `c_j = Σ_k B_j(k) g(k)`, turns the gradient of a loss with respect to χ into
-/// that with respect to every coefficient; [`crate::optics::Aberrations::polar_gradient`] turns that into the polar one.
+/// Coefficients → aberration phase: `χ(k) = Σ_j B_j(k) c_j`, j running over `C_nma, C_nmb` of all aberrations and B_j
+/// being the functions of [`chi_basis`]. The adjoint, `c_j = Σ_k B_j(k) g(k)`, turns the gradient of a loss with
+/// respect to χ into that with respect to every coefficient; [`crate::optics::Aberrations::polar_gradient`] turns that
+/// into the polar one.
 ///
 /// # Shapes
-/// Domain: real `[14, 2]`, in the order of [`Aberration::ALL`], `[a, b]`. Range: real `[ny, nx]`, zero frequency at index 0.
+/// Domain: real `[14, 2]`, in the order of [`Aberration::ALL`], `[a, b]`. Range: real `[ny, nx]`, zero frequency at
+/// index 0.
 ///
 /// # Units
 /// Coefficients in Å, χ in rad.

@@ -1,8 +1,8 @@
 //! Partial coherence: how the spread of focus and of beam directions damps the transfer function.
 //!
-//! Images (or probes) that belong to different focus and different beam directions add up as intensities. To first order in the
-//! deviations that multiplies the linear part of the transfer function by an envelope E in (0, 1] (the quasi-coherent
-//! approximation).
+//! Images (or probes) that belong to different focus and different beam directions add up as intensities. To first
+//! order in the deviations that multiplies the linear part of the transfer function by an envelope E in (0, 1] (the
+//! quasi-coherent approximation).
 
 use std::f64::consts::{LN_2, PI, SQRT_2};
 
@@ -79,7 +79,8 @@ gaussian_width! {
     FocalSpread, Length, "focal_spread", "between 0 and 1 m", Length::m(1.0)
 }
 gaussian_width! {
-    /// Gaussian spread of beam directions: the semi-angle of the effective source in an image, of one beam in a tilt series.
+    /// Gaussian spread of beam directions: the semi-angle of the effective source in an image, of one beam in a tilt
+    /// series.
     SourceAngle, Angle, "source_angle", "between 0 and 1 rad", Angle::rad(1.0)
 }
 
@@ -89,8 +90,8 @@ pub enum Coherence {
     /// The product of both: [`temporal_envelope`] × [`spatial_envelope`]. What most programs use.
     #[default]
     Separable,
-    /// With the coupling of focus and direction: [`coupled_envelope`]. Matters for a large source at large focal spread, as in
-    /// Lorentz microscopy.
+    /// With the coupling of focus and direction: [`coupled_envelope`]. Matters for a large source at large focal
+    /// spread, as in Lorentz microscopy.
     Coupled,
 }
 
@@ -108,8 +109,8 @@ pub fn temporal_envelope(lambda: f64, delta: f64, k2: f64) -> f64 {
     (-(0.5 * PI * delta * lambda * k2).powi(2)).exp()
 }
 
-/// Spatial coherence: `E_s = exp(−(θ/2)² |∂χ/∂α|²)`, θ being the 1/e half-width of the source and `α = λk` the vector of
-/// angles: `∂χ/∂α = (∂χ/∂k)/λ`.
+/// Spatial coherence: `E_s = exp(−(θ/2)² |∂χ/∂α|²)`, θ being the 1/e half-width of the source and `α = λk` the vector
+/// of angles: `∂χ/∂α = (∂χ/∂k)/λ`.
 ///
 /// # Units
 /// λ in Å, θ in rad, `gradient = [∂χ/∂ky, ∂χ/∂kx]` in rad Å.
@@ -134,12 +135,12 @@ pub fn spatial_envelope(lambda: f64, theta: f64, gradient: [f64; 2]) -> f64 {
 /// Deviation from programs for Lorentz microscopy: they leave out `u^{−1/2}` and the phase `2aδ²c b·g/u`.
 ///
 /// # Units
-/// λ in Å, `theta` (1/e half-width) in rad, `delta` (1/e half-width, √2 times the δ of the formula) in Å, `k = [ky, kx]` in
-/// 1/Å, `gradient = [∂χ/∂ky, ∂χ/∂kx]` in rad Å.
+/// λ in Å, `theta` (1/e half-width) in rad, `delta` (1/e half-width, √2 times the δ of the formula) in Å,
+/// `k = [ky, kx]` in 1/Å, `gradient = [∂χ/∂ky, ∂χ/∂kx]` in rad Å.
 ///
 /// # References
-/// R. H. Wade, J. Frank, *Optik* 49, 81 (1977); M. De Graef, *Introduction to Conventional Transmission Electron Microscopy*,
-/// Cambridge (2003), section 10.2.
+/// R. H. Wade, J. Frank, *Optik* 49, 81 (1977); M. De Graef, *Introduction to Conventional Transmission Electron
+/// Microscopy*, Cambridge (2003), section 10.2.
 pub fn coupled_envelope(lambda: f64, theta: f64, delta: f64, k: [f64; 2], gradient: [f64; 2]) -> Complex<f64> {
     let g = gradient.map(|x| x / lambda);
     let b = k.map(|k| 2.0 * PI * k);

@@ -1,8 +1,8 @@
 //! Physical constants, and the relativistic kinematics of the beam electron.
 //!
-//! An electron accelerated through U volts has the kinetic energy E = eU; with E₀ = m₀c² all quantities below follow from E
-//! and E₀. The free functions use [`CODATA_2018`]; the same formulas are methods of [`Constants`], for comparisons with
-//! programs that were built on an older adjustment.
+//! An electron accelerated through U volts has the kinetic energy E = eU; with E₀ = m₀c² all quantities below follow
+//! from E and E₀. The free functions use [`CODATA_2018`]; the same formulas are methods of [`Constants`], for
+//! comparisons with programs that were built on an older adjustment.
 
 use std::f64::consts::PI;
 
@@ -42,8 +42,8 @@ pub struct Constants {
 pub const CODATA_2018: Constants =
     Constants { h: 6.62607015e-34, c: 299792458.0, e: 1.602176634e-19, m0: 9.1093837015e-31 };
 
-/// The 2014 adjustment, which several programs of the field still use. At 30 to 300 keV its wavelengths are 5e-9 shorter, relatively, than those of
-/// [`CODATA_2018`].
+/// The 2014 adjustment, which several programs of the field still use. At 30 to 300 keV its wavelengths are 5e-9
+/// shorter, relatively, than those of [`CODATA_2018`].
 ///
 /// # References
 /// P. J. Mohr, D. B. Newell, B. N. Taylor, *Rev. Mod. Phys.* 88, 035009 (2016), table XXXII.

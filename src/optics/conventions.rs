@@ -67,8 +67,8 @@ impl Program {
 
 /// The microscope as PyLorentz describes it.
 ///
-/// `χ = −πλ (df + Ca cos 2(φ − φ_a)) k² + (π/2) Cs λ³k⁴`, so `C10 = −df`, and an astigmatism `Ca` at `φ_a` is `C12 = Ca` at
-/// `φ_a + π/2`. Its `theta_c` is a 1/e half-width, its `def_spr` a standard deviation.
+/// `χ = −πλ (df + Ca cos 2(φ − φ_a)) k² + (π/2) Cs λ³k⁴`, so `C10 = −df`, and an astigmatism `Ca` at `φ_a` is
+/// `C12 = Ca` at `φ_a + π/2`. Its `theta_c` is a 1/e half-width, its `def_spr` a standard deviation.
 ///
 /// # References
 /// A. R. C. McCray, T. Cote, Y. Li, A. K. Petford-Long, C. Phatak, *Phys. Rev. Applied* 15, 044025 (2021).
@@ -134,18 +134,17 @@ impl PyLorentz {
 ///
 /// With `ω = λ(kx + i ky) = α e^{iφ}`:
 ///
-/// `χ = (2π/λ) Re{ ½ C1 ωω̄ + ½ A1 ω̄² + B2 ω²ω̄ + ⅓ A2 ω̄³ + ¼ C3 (ωω̄)² + S3 ω³ω̄ + ¼ A3 ω̄⁴ + B4 ω³ω̄² + D4 ω⁴ω̄ + ⅕ A4 ω̄⁵
-///   + ⅙ C5 (ωω̄)³ + S5 ω⁴ω̄² + R5 ω⁵ω̄ + ⅙ A5 ω̄⁶ }`
+/// `χ = (2π/λ) Re{ ½ C1 ωω̄ + ½ A1 ω̄² + B2 ω²ω̄ + ⅓ A2 ω̄³ + ¼ C3 (ωω̄)² + S3 ω³ω̄ + ¼ A3 ω̄⁴ + B4 ω³ω̄² + D4 ω⁴ω̄ + ⅕ A4 ω̄⁵ + ⅙ C5 (ωω̄)³ + S5 ω⁴ω̄² + R5 ω⁵ω̄ + ⅙ A5 ω̄⁶ }`
 ///
-/// Hence `C21 = 3|B2|`, `C32 = 4|S3|`, `C41 = 5|B4|`, `C43 = 5|D4|`, `C52 = 6|S5|`, `C54 = 6|R5|`; the others are equal.
-/// The angle of an A is its argument over its symmetry, `φ_nm = arg/m`; in B, D, R and S ω prevails over ω̄, and
+/// Hence `C21 = 3|B2|`, `C32 = 4|S3|`, `C41 = 5|B4|`, `C43 = 5|D4|`, `C52 = 6|S5|`, `C54 = 6|R5|`; the others are
+/// equal. The angle of an A is its argument over its symmetry, `φ_nm = arg/m`; in B, D, R and S ω prevails over ω̄, and
 /// `φ_nm = −arg/m`.
 ///
 /// Each complex coefficient is given by its modulus `c` and its argument `phi`.
 ///
 /// # References
-/// S. Uhlemann, M. Haider, *Ultramicroscopy* 72, 109 (1998), equation 2; O. L. Krivanek et al., *Ultramicroscopy* 108, 179
-/// (2008).
+/// S. Uhlemann, M. Haider, *Ultramicroscopy* 72, 109 (1998), equation 2; O. L. Krivanek et al., *Ultramicroscopy* 108,
+/// 179 (2008).
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Haider {
     /// Defocus, positive = overfocus (C10).

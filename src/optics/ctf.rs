@@ -46,12 +46,13 @@ impl Default for CtfParams {
     }
 }
 
-/// The transfer function of a lens: what a plane wave component of the exit wave is multiplied by on its way to the image.
+/// The transfer function of a lens: what a plane wave component of the exit wave is multiplied by on its way to the
+/// image.
 ///
 /// `T(k) = A(k) E(k) exp(−iχ(k))`
 ///
-/// A weak phase object φ then has the image contrast `2 φ(k) Im T̄(k) = 2 φ(k) A E sin χ`, a weak amplitude object −μ the
-/// contrast `−2 μ(k) Re T(k) = −2 μ(k) A E cos χ`.
+/// A weak phase object φ then has the image contrast `2 φ(k) Im T̄(k) = 2 φ(k) A E sin χ`, a weak amplitude object −μ
+/// the contrast `−2 μ(k) Re T(k) = −2 μ(k) A E cos χ`.
 ///
 /// # Shapes
 /// Spectra `[ny, nx]`, zero frequency at index 0.
@@ -123,7 +124,8 @@ impl Ctf {
         }
     }
 
-    /// T(k) at one spatial frequency, on a grid of frequencies `step = [dky, dkx]` apart (which a soft aperture looks at).
+    /// T(k) at one spatial frequency, on a grid of frequencies `step = [dky, dkx]` apart (which a soft aperture looks
+    /// at).
     ///
     /// # Units
     /// 1/Å.

@@ -1,8 +1,8 @@
 //! Electron optics: constants, aberrations, apertures, envelopes, contrast transfer, probes.
 //!
-//! Every wave factor of the lens is `T(k) = A(k) E(k) exp(−iχ(k))`, the same one for images (a transfer function) and for
-//! probes. Spatial frequencies are `k = [ky, kx]` in 1/Å, angles `α = λk`, azimuths `φ = atan2(ky, kx)`: from the axis of
-//! columns (x) towards the axis of rows (y). `C10 = −defocus`: positive defocus is underfocus.
+//! Every wave factor of the lens is `T(k) = A(k) E(k) exp(−iχ(k))`, the same one for images (a transfer function) and
+//! for probes. Spatial frequencies are `k = [ky, kx]` in 1/Å, angles `α = λk`, azimuths `φ = atan2(ky, kx)`: from the
+//! axis of columns (x) towards the axis of rows (y). `C10 = −defocus`: positive defocus is underfocus.
 //!
 //! - [`constants`]: CODATA values; wavelength, mass factor, velocity and interaction parameter of the beam electron.
 //! - [`Grid`]: the pixels that transfer functions and probes are sampled on.

@@ -16,15 +16,16 @@ use crate::units::{Angle, Energy, Length};
 /// In which space the intensity of a probe sums to 1. N is the number of pixels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum UnitIntensity {
-    /// `Σ_k |ψ(k)|² = 1` for the unnormalised forward transform, hence `Σ_r |ψ(r)|² = 1/N`: a diffraction pattern |Fψ|² sums
-    /// to the fraction of electrons that it caught.
+    /// `Σ_k |ψ(k)|² = 1` for the unnormalised forward transform, hence `Σ_r |ψ(r)|² = 1/N`: a diffraction pattern |Fψ|²
+    /// sums to the fraction of electrons that it caught.
     #[default]
     Reciprocal,
     /// `Σ_r |ψ(r)|² = 1`, hence `Σ_k |ψ(k)|² = N`.
     Real,
 }
 
-/// What a probe depends on. The default is an ideal lens at 300 keV with a soft aperture of 20 mrad, on the default [`Grid`].
+/// What a probe depends on. The default is an ideal lens at 300 keV with a soft aperture of 20 mrad, on the default
+/// [`Grid`].
 #[derive(Clone, Debug)]
 pub struct ProbeParams {
     /// Beam energy.
@@ -60,10 +61,11 @@ impl Default for ProbeParams {
 /// A probe at any position.
 ///
 /// `ψ(k) = s A(k) exp(−iχ(k)) exp(−2πi k·r₀)`, `ψ(r) = F⁻¹ ψ(k)`, with s such that the intensity is 1 in the space that
-/// [`UnitIntensity`] names. The position r₀ is that of the optical axis; pixel `[i, j]` lies at `[i dy, j dx]`, and the grid is
-/// periodic. C10 > 0 (overfocus) puts the crossover above the plane of the grid: it is propagation by +C10.
+/// [`UnitIntensity`] names. The position r₀ is that of the optical axis; pixel `[i, j]` lies at `[i dy, j dx]`, and the
+/// grid is periodic. C10 > 0 (overfocus) puts the crossover above the plane of the grid: it is propagation by +C10.
 ///
-/// The derivative with respect to a coefficient is `∂ψ/∂C = −i (∂χ/∂C) ψ`, with the gradients of [`crate::optics::Chi`].
+/// The derivative with respect to a coefficient is `∂ψ/∂C = −i (∂χ/∂C) ψ`, with the gradients of
+/// [`crate::optics::Chi`].
 ///
 /// # Shapes
 /// `[ny, nx]`; spectra have the zero frequency at index 0.
@@ -95,8 +97,8 @@ impl<T: Real> Probe<T> {
     /// Plans the probe: its spectrum at the origin.
     ///
     /// # Errors
-    /// [`Error::Param`] for a parameter outside its range, or an aperture that the grid cannot hold; [`Error::OverBudget`],
-    /// [`Error::OutOfMemory`].
+    /// [`Error::Param`] for a parameter outside its range, or an aperture that the grid cannot hold;
+    /// [`Error::OverBudget`], [`Error::OutOfMemory`].
     pub fn new(params: &ProbeParams) -> Result<Self, Error> {
         let ProbeParams { energy, aperture, aberrations, grid, unit_intensity, constants, limits } = params.clone();
         grid.check()?;

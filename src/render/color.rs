@@ -90,8 +90,8 @@ impl ColorMap {
 /// Scaling L and C together scales linear red, green and blue by s³: the hue stays, and every colour stays within sRGB.
 ///
 /// # Units
-/// `amplitude` relative to the brightest, clamped to [0, 1]; `phase` in rad, any multiple of 2π more or less. A value that is not
-/// finite gives [`NEUTRAL`].
+/// `amplitude` relative to the brightest, clamped to [0, 1]; `phase` in rad, any multiple of 2π more or less. A value
+/// that is not finite gives [`NEUTRAL`].
 ///
 /// # References
 /// B. Ottosson, *A perceptual color space for image processing* (2020): OKLab.

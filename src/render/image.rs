@@ -83,8 +83,8 @@ impl Image {
     /// An image of real values.
     ///
     /// # Shapes
-    /// `dims` is `[height, width]`, `data` has as many values, row by row: `Image::real(t.dims(), t.as_slice())` shows a
-    /// two-dimensional tensor.
+    /// `dims` is `[height, width]`, `data` has as many values, row by row: `Image::real(t.dims(), t.as_slice())` shows
+    /// a two-dimensional tensor.
     ///
     /// # Errors
     /// [`Error::Shape`] when `dims` are not two, one of them is zero, or `data` has another length.

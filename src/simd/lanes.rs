@@ -7,10 +7,10 @@
 //! y[p M + j] = ω_L^{jp} Σ_q ω_r^{pq} x[q M + j],      0 ≤ j < M,  0 ≤ p < r
 //! ```
 //!
-//! in place. After the stages r₁, r₂, … the number X_k, k = p₁ + r₁ p₂ + r₁ r₂ p₃ + …, stands at p₁ M₁ + p₂ M₂ + …; as a
-//! point is a whole pair of vectors, that order costs nothing where it is read out. No lane ever meets another, so there
-//! are no shuffles but those that bring the numbers into the lanes: a deinterleaving for sixteen columns of a picture, a
-//! transposition for sixteen rows. The inverse exchanges real and imaginary parts before and after.
+//! in place. After the stages r₁, r₂, … the number X_k, k = p₁ + r₁ p₂ + r₁ r₂ p₃ + …, stands at p₁ M₁ + p₂ M₂ + …; as
+//! a point is a whole pair of vectors, that order costs nothing where it is read out. No lane ever meets another, so
+//! there are no shuffles but those that bring the numbers into the lanes: a deinterleaving for sixteen columns of a
+//! picture, a transposition for sixteen rows. The inverse exchanges real and imaginary parts before and after.
 //!
 //! # References
 //! W. M. Gentleman, G. Sande, AFIPS Conf. Proc. 29, 563 (1966): decimation in frequency.
@@ -96,8 +96,8 @@ impl Lanes {
         self.n * POINT + LINE
     }
 
-    /// Transforms sixteen lines of `x` into sixteen lines of `y`, times `scale`. With no `x` the lines are those of `y`,
-    /// which are then overwritten.
+    /// Transforms sixteen lines of `x` into sixteen lines of `y`, times `scale`. With no `x` the lines are those of
+    /// `y`, which are then overwritten.
     ///
     /// # Panics
     /// If the lines are not inside their pictures, or the scratch is shorter than [`Lanes::scratch_len`].
@@ -310,8 +310,8 @@ fn read_rows(x: &[f32], from: Place, inverse: bool, points: &mut [[f32; POINT]])
     }
 }
 
-/// Row k of sixteen columns ← X_k, in the order of the rows, that is of the pages. The last stage could write its numbers
-/// here itself, but it would jump: the whole transform of 256² points then takes 1.4 times as long.
+/// Row k of sixteen columns ← X_k, in the order of the rows, that is of the pages. The last stage could write its
+/// numbers here itself, but it would jump: the whole transform of 256² points then takes 1.4 times as long.
 #[target_feature(enable = "avx512f")]
 fn write_columns(order: &[u32], points: &[[f32; POINT]], y: &mut [f32], to: Place, inverse: bool, scale: f32) {
     let scale = _mm512_set1_ps(scale);
@@ -419,7 +419,11 @@ fn store(y: &mut [f32], v: __m512) {
 #[target_feature(enable = "avx512f")]
 fn prefetch(x: &[f32], at: usize) {
     if let Some(x) = x.get(at) {
-        _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(x).cast());
+        // SAFETY: nothing is read. (The call is unsafe in older compilers only.)
+        #[allow(unsafe_code, unused_unsafe)]
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(x).cast())
+        }
     }
 }
 

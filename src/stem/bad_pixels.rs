@@ -11,7 +11,8 @@ pub enum Repair {
     /// The median of its good neighbours: robust against a neighbour that is bad too.
     #[default]
     Median,
-    /// Their mean: keeps the expected counts where there are fewer than a few electrons a pixel, whose median is mostly 0.
+    /// Their mean: keeps the expected counts where there are fewer than a few electrons a pixel, whose median is mostly
+    /// 0.
     Mean,
 }
 
@@ -20,8 +21,8 @@ pub enum Repair {
 pub struct BadPixelParams {
     /// How many frames, evenly spaced over the scan, give the statistics.
     pub frames: usize,
-    /// Smallest significance of a bad pixel: its distance from the median of its neighbours, in units of the standard deviation
-    /// expected from counting and from how much its neighbours differ among themselves.
+    /// Smallest significance of a bad pixel: its distance from the median of its neighbours, in units of the standard
+    /// deviation expected from counting and from how much its neighbours differ among themselves.
     pub significance: f64,
     /// A pixel is dead when its mean is below this fraction of its neighbours' median.
     pub dead_below: f64,
@@ -68,17 +69,18 @@ struct Statistics {
 impl BadPixels {
     /// Finds pixels that do not count as their neighbours do.
     ///
-    /// With the mean m and the variance v of every pixel over n frames, M the median of m over the eight neighbours, and D the median of
+    /// With the mean m and the variance v of every pixel over n frames, M the median of m over the eight neighbours,
+    /// and D the median of
     /// |m − M| over them, the significance of a pixel is
     ///
     /// ```text
     /// z = |m − M| / √( (1.4826 D)² + max(v, median of the neighbours' v, 1/n) / n )
     /// ```
     ///
-    /// Hot: z above the threshold and m above `hot_above` · M. Dead: z above it and m below `dead_below` · M; or no count at all where
-    /// √(2nM), the Poisson deviance of that, is above the threshold. Stuck: v = 0 where the
-    /// neighbours' median v is above 1/n and m·n is above `significance`² counts or differs from M by that much. A pixel at which a
-    /// sampled frame is negative or not finite is hot.
+    /// Hot: z above the threshold and m above `hot_above` · M. Dead: z above it and m below `dead_below` · M; or no
+    /// count at all where √(2nM), the Poisson deviance of that, is above the threshold. Stuck: v = 0 where the
+    /// neighbours' median v is above 1/n and m·n is above `significance`² counts or differs from M by that much. A
+    /// pixel at which a sampled frame is negative or not finite is hot.
     ///
     /// A user's own mask is simply a list of indices for [`DataSet::repaired`].
     ///
@@ -117,8 +119,8 @@ impl BadPixels {
             let spread = 1.4826 * median(&mut deviations);
             let (m, v) = (s.mean[i], s.variance[i]);
             let z = (m - m_median).abs() / (spread * spread + v.max(v_median).max(1.0 / n) / n).sqrt();
-            // No count at all where n·M were expected has probability e^{−nM}: the deviance √(2nM) is its significance, which the
-            // variance of so few counts understates.
+            // No count at all where n·M were expected has probability e^{−nM}: the deviance √(2nM) is its significance,
+            // which the variance of so few counts understates.
             let silent = 2.0 * n * m_median > p.significance * p.significance;
             // A pixel that should have seen this many counts cannot have been constant by chance.
             let counts = n * m.max(m_median) >= p.significance * p.significance;
@@ -229,7 +231,8 @@ impl PixelRepair {
     }
 }
 
-/// For every bad pixel the good ones in the smallest square around it that holds at least three (or all that there are).
+/// For every bad pixel the good ones in the smallest square around it that holds at least three (or all that there
+/// are).
 pub(crate) fn plan_repair(dims: [usize; 2], bad: &[usize]) -> Result<Vec<PixelRepair>, Error> {
     let len = dims[0] * dims[1];
     let mut is_bad = vec![false; len];

@@ -32,8 +32,8 @@ pub struct Calibration {
     pub pixel: Pixel,
     /// Energy of the electrons: the accelerating voltage.
     pub energy: Energy,
-    /// Where the undeflected beam meets the detector, in pixels `[y, x]` (pixel centres are whole numbers); `None` for the
-    /// middle, index n/2 rounded down, where a shifted spectrum has its zero frequency.
+    /// Where the undeflected beam meets the detector, in pixels `[y, x]` (pixel centres are whole numbers); `None` for
+    /// the middle, index n/2 rounded down, where a shifted spectrum has its zero frequency.
     pub centre: Option<[f64; 2]>,
     /// How the detector's axes lie relative to those of the scan.
     pub orientation: Orientation,

@@ -10,7 +10,8 @@ use crate::units::Angle;
 /// Σ I r / Σ I in pixels, `[y, x]`.
 ///
 /// # Errors
-/// [`Error::Shape`] for a pattern that has not two axes, [`Error::Data`] for a value that is negative or not finite, or a sum of 0.
+/// [`Error::Shape`] for a pattern that has not two axes, [`Error::Data`] for a value that is negative or not finite, or
+/// a sum of 0.
 pub fn centre_of_mass(pattern: &Tensor<f64>) -> Result<[f64; 2], Error> {
     let [_, nx] = check_pattern(pattern)?;
     let (mut s, mut y, mut x) = (0.0, 0.0, 0.0);
@@ -65,14 +66,15 @@ pub struct Disk {
 
 /// Finds the bright-field disk of a mean pattern `[det_y, det_x]`, with radius and centre to a fraction of a pixel.
 ///
-/// In the pattern's 3 × 3 median, which has no hot pixels, the plateau P is the median of the pixels above `threshold` · P, by iteration from
-/// the brightest; the middle of those pixels is the first centre and √(area/π) the first radius. Then, in the pattern itself, on every ray the outermost crossing of `threshold` · P is found by linear
-/// interpolation, and a circle is fitted to the crossings by linear least squares (x² + y² = 2ax + 2by + c), twice, leaving out
-/// points more than three times the median distance away.
+/// In the pattern's 3 × 3 median, which has no hot pixels, the plateau P is the median of the pixels above `threshold`
+/// · P, by iteration from the brightest; the middle of those pixels is the first centre and √(area/π) the first radius.
+/// Then, in the pattern itself, on every ray the outermost crossing of `threshold` · P is found by linear
+/// interpolation, and a circle is fitted to the crossings by linear least squares (x² + y² = 2ax + 2by + c), twice,
+/// leaving out points more than three times the median distance away.
 ///
 /// # Errors
-/// [`Error::Param`] for a threshold outside (0, 1) or fewer than 8 rays; what [`centre_of_mass`] gives; [`Error::Data`] when there is no
-/// closed edge on the detector.
+/// [`Error::Param`] for a threshold outside (0, 1) or fewer than 8 rays; what [`centre_of_mass`] gives; [`Error::Data`]
+/// when there is no closed edge on the detector.
 ///
 /// # References
 /// Circle fit: I. Kåsa, IEEE Trans. Instrum. Meas. IM-25, 8 (1976).

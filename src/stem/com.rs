@@ -38,8 +38,8 @@ impl Com {
         }
     }
 
-    /// The mean of c, weighted by the electrons: `[y, x]` in 1/Å. Added to the centre (in pixels, after division by the pixel) it is the centre
-    /// of mass of all frames.
+    /// The mean of c, weighted by the electrons: `[y, x]` in 1/Å. Added to the centre (in pixels, after division by the
+    /// pixel) it is the centre of mass of all frames.
     pub fn mean(&self) -> [f64; 2] {
         let w = self.electrons.as_slice();
         let total: f64 = w.iter().sum();

@@ -13,8 +13,8 @@ use crate::stem::{Calibration, Descan};
 
 /// A 4D-STEM data set `[scan_y, scan_x, det_y, det_x]` with its calibration: a source of frames, in memory or streamed.
 ///
-/// The methods that crop, bin, repair and recentre give a new data set that reads through this one: nothing is copied, and the
-/// calibration follows. Cloning shares the source.
+/// The methods that crop, bin, repair and recentre give a new data set that reads through this one: nothing is copied,
+/// and the calibration follows. Cloning shares the source.
 ///
 /// ```
 /// use exitwave::stem::{Calibration, DataSet, Pixel};
@@ -139,8 +139,8 @@ impl DataSet {
         Ok(self.through(Arc::new(Binned::new(self.source.clone(), by)), calibration))
     }
 
-    /// Replaces bad pixels (flat indices of the detector) in every frame by the median, or the mean, of their good neighbours:
-    /// those in the smallest square around the pixel that holds at least three of them.
+    /// Replaces bad pixels (flat indices of the detector) in every frame by the median, or the mean, of their good
+    /// neighbours: those in the smallest square around the pixel that holds at least three of them.
     ///
     /// # Errors
     /// [`Error::Param`] for an index outside the detector, or when fewer than one pixel is good.
@@ -152,8 +152,8 @@ impl DataSet {
         Ok(d)
     }
 
-    /// Shifts every frame by whole pixels, so that the beam, which wanders over the detector as `descan` says, stays within half a
-    /// pixel of the calibrated centre. Counts stay counts; what enters at the border is 0.
+    /// Shifts every frame by whole pixels, so that the beam, which wanders over the detector as `descan` says, stays
+    /// within half a pixel of the calibrated centre. Counts stay counts; what enters at the border is 0.
     ///
     /// # Errors
     /// [`Error::Param`] when the descan is not finite or beyond the detector.

@@ -18,10 +18,11 @@ pub struct Descan {
 }
 
 impl Descan {
-    /// Fits a plane to each component by least squares, weighted by the electrons of the frames (variances fall as 1/electrons).
+    /// Fits a plane to each component by least squares, weighted by the electrons of the frames (variances fall as
+    /// 1/electrons).
     ///
-    /// A scan of one row or one column has no slope across it: that slope is 0. What the plane takes away from a phase is its
-    /// overall tilt and a parabola, which a scan cannot tell from descan.
+    /// A scan of one row or one column has no slope across it: that slope is 0. What the plane takes away from a phase
+    /// is its overall tilt and a parabola, which a scan cannot tell from descan.
     ///
     /// # Errors
     /// [`Error::Data`] when no frame has electrons, or a value is not finite.

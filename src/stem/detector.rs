@@ -8,8 +8,8 @@ use crate::stem::DataSet;
 use crate::tensor::Tensor;
 use crate::units::Angle;
 
-/// A virtual detector. Scattering angles are measured from the calibrated centre, azimuths from the detector's +x axis (columns)
-/// towards its +y axis (rows).
+/// A virtual detector. Scattering angles are measured from the calibrated centre, azimuths from the detector's +x axis
+/// (columns) towards its +y axis (rows).
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Detector {
@@ -30,7 +30,8 @@ pub enum Detector {
         /// Outer radius.
         outer: Angle,
     },
-    /// A ring cut into equal segments, one image each. Segment s covers the azimuths `rotation` + s·360°/n … + (s + 1)·360°/n.
+    /// A ring cut into equal segments, one image each. Segment s covers the azimuths `rotation` + s·360°/n … + (s +
+    /// 1)·360°/n.
     Segments {
         /// Inner radius; zero for quadrants and the like.
         inner: Angle,
@@ -70,8 +71,8 @@ impl Detector {
     /// `[channels, det_y, det_x]`.
     ///
     /// # Errors
-    /// - [`Error::Param`] for radii that are negative, not finite or not increasing, for no segments or more than there are
-    ///   pixels, a point outside the detector, weights that are not finite,
+    /// - [`Error::Param`] for radii that are negative, not finite or not increasing, for no segments or more than there
+    ///   are pixels, a point outside the detector, weights that are not finite,
     /// - [`Error::Shape`] for a mask that is not of the detector's shape.
     pub fn weights(&self, data: &DataSet, edge: Edge) -> Result<Tensor<f32>, Error> {
         let dims @ [dy, dx] = data.detector();

@@ -8,7 +8,8 @@ use crate::tensor::Tensor;
 /// Parameters of [`Dpc`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct DpcParams {
-    /// The segments: [`Detector::Segments`], or several detectors that see the edge of the bright-field disk from different sides.
+    /// The segments: [`Detector::Segments`], or several detectors that see the edge of the bright-field disk from
+    /// different sides.
     pub detectors: Vec<Detector>,
     /// How their edges cut pixels.
     pub edge: Edge,
@@ -24,23 +25,25 @@ impl Default for DpcParams {
 
 /// Estimates the beam's deflection δ from the counts in segments, calibrated by the mean pattern M.
 ///
-/// A phase that varies slowly over the probe shifts the pattern rigidly. Segment s, with weights w_s, then sees the fraction
+/// A phase that varies slowly over the probe shifts the pattern rigidly. Segment s, with weights w_s, then sees the
+/// fraction
 ///
 /// ```text
 /// f_s(δ) = Σ_k w_s(k) M(k − δ) / ΣM ≈ p_s + J_s·δ,     J_s = −Σ_k w_s ∇M / ΣM      (central differences)
 /// C_st = Σ_k w_s w_t M / ΣM − p_s p_t                     (covariance of one electron)
 /// ```
 ///
-/// of the electrons, and the best linear unbiased estimate is δ = B (f − p) with B = (JᵀWJ)⁻¹ JᵀW, W = 1/p_s, of covariance B C Bᵀ/N.
-/// For four quadrants on a uniform disk of radius α/λ this is the textbook δ_x = (π α/2√2 λ)(f_{+x} − f_{−x}). No radius has to be known.
-/// The result is a [`Com`], and [`crate::stem::Icom`] integrates it: that is iDPC.
+/// of the electrons, and the best linear unbiased estimate is δ = B (f − p) with B = (JᵀWJ)⁻¹ JᵀW, W = 1/p_s, of
+/// covariance B C Bᵀ/N. For four quadrants on a uniform disk of radius α/λ this is the textbook δ_x = (π α/2√2
+/// λ)(f_{+x} − f_{−x}). No radius has to be known. The result is a [`Com`], and [`crate::stem::Icom`] integrates it:
+/// that is iDPC.
 ///
-/// Note 1: for features as small as the probe the pattern is not shifted rigidly; DPC then transfers contrast less evenly than the
-/// centre of mass does.
+/// Note 1: for features as small as the probe the pattern is not shifted rigidly; DPC then transfers contrast less
+/// evenly than the centre of mass does.
 ///
 /// # References
-/// N. H. Dekkers, H. de Lang, Optik 41, 452 (1974): split detectors. I. Lazić, E. G. T. Bosch, S. Lazar, Ultramicroscopy 160, 265 (2016),
-/// section 3: iDPC.
+/// N. H. Dekkers, H. de Lang, Optik 41, 452 (1974): split detectors. I. Lazić, E. G. T. Bosch, S. Lazar,
+/// Ultramicroscopy 160, 265 (2016), section 3: iDPC.
 #[derive(Debug)]
 pub struct Dpc {
     data: DataSet,
@@ -54,11 +57,13 @@ pub struct Dpc {
 }
 
 impl Dpc {
-    /// Calibrates the segments on a mean pattern `[det_y, det_x]`, such as [`crate::stem::Analysis::mean`], or a pattern without specimen.
+    /// Calibrates the segments on a mean pattern `[det_y, det_x]`, such as [`crate::stem::Analysis::mean`], or a
+    /// pattern without specimen.
     ///
     /// # Errors
     /// - those of [`Detector::weights`], and [`Error::Param`] for `electrons_per_count` not positive and finite,
-    /// - [`Error::Shape`] for a pattern of another size, [`Error::Data`] for one with values that are negative or not finite,
+    /// - [`Error::Shape`] for a pattern of another size, [`Error::Data`] for one with values that are negative or not
+    ///   finite,
     /// - [`Error::Param`] when the segments do not see the disk's edge from all sides: the deflection cannot be told.
     pub fn new(data: &DataSet, pattern: &Tensor<f64>, params: &DpcParams) -> Result<Self, Error> {
         let dims = check_pattern(pattern)?;
@@ -115,11 +120,13 @@ impl Dpc {
         self.p.len()
     }
 
-    /// The deflection, along the axes of the scan, from the images of the segments in their order and the counts of the whole frames.
+    /// The deflection, along the axes of the scan, from the images of the segments in their order and the counts of the
+    /// whole frames.
     ///
     /// # Shapes
-    /// `images` is `[segments, scan_y, scan_x]`, `sums` is `[scan_y, scan_x]`: [`crate::stem::Analysis::images`] of a pass with the same
-    /// detectors, and [`crate::stem::Analysis::sums`]. A frame without counts has δ = 0 and weight 0.
+    /// `images` is `[segments, scan_y, scan_x]`, `sums` is `[scan_y, scan_x]`: [`crate::stem::Analysis::images`] of a
+    /// pass with the same detectors, and [`crate::stem::Analysis::sums`]. A frame without counts has δ = 0 and weight
+    /// 0.
     ///
     /// # Errors
     /// [`Error::Shape`] for other shapes; [`Error::Data`] for a sum that is negative or not finite, or when all are 0.

@@ -17,7 +17,8 @@ use crate::units::Length;
 pub enum Boundary {
     /// It repeats: right for a scan over whole unit cells, or with empty margins.
     Periodic,
-    /// It is mirrored, half a step beyond the last sample (the even extension): right for a window into something larger.
+    /// It is mirrored, half a step beyond the last sample (the even extension): right for a window into something
+    /// larger.
     #[default]
     Mirror,
 }
@@ -29,9 +30,9 @@ pub enum Boundary {
 /// Mirror     φ = Σ_m a_m cos(π m_y (j_y + ½)/n_y) cos(π m_x (j_x + ½)/n_x)  is differentiated term by term
 /// ```
 ///
-/// Both are one complex transform each way, on the image or on its mirror extension of twice the size, with z = g_y + i g_x:
-/// z = F⁻¹[ m F φ ], m(k) = 2πi (k_y + i k_x). The adjoint is the divergence, −∇·g = Re F⁻¹[ m̄ F z ], of z extended as a gradient is:
-/// across the border the component along the axis changes sign.
+/// Both are one complex transform each way, on the image or on its mirror extension of twice the size, with z = g_y + i
+/// g_x: z = F⁻¹[ m F φ ], m(k) = 2πi (k_y + i k_x). The adjoint is the divergence, −∇·g = Re F⁻¹[ m̄ F z ], of z
+/// extended as a gradient is: across the border the component along the axis changes sign.
 ///
 /// # Shapes
 /// Domain `[ny, nx]`, range `[2, ny, nx]` (y first), both real.
@@ -64,7 +65,8 @@ impl<T: Real> Gradient<T> {
     /// Plans the gradient of images of `[ny, nx]` samples, `step` apart.
     ///
     /// # Errors
-    /// [`Error::Param`] for an empty image or a step that is not positive and finite; [`Error::OutOfMemory`] for sizes that overflow.
+    /// [`Error::Param`] for an empty image or a step that is not positive and finite; [`Error::OutOfMemory`] for sizes
+    /// that overflow.
     pub fn new(dims: [usize; 2], step: [Length; 2], boundary: Boundary) -> Result<Self, Error> {
         checked_len(&[dims[0], dims[1], 16])?;
         if let Some(s) = step.into_iter().find(|s| !(s.is_finite() && *s > Length::ZERO)) {
@@ -141,11 +143,11 @@ impl<T: Real> Gradient<T> {
         }
     }
 
-    /// φ = Re F⁻¹[ h m̄ F z ], with z = g_y + i g_x extended as a gradient: the adjoint for h = 1 (an empty `filter`), the inverse on gradients
-    /// for h = 1/|m|².
+    /// φ = Re F⁻¹[ h m̄ F z ], with z = g_y + i g_x extended as a gradient: the adjoint for h = 1 (an empty `filter`),
+    /// the inverse on gradients for h = 1/|m|².
     ///
-    /// Summing the images of a mirrored sample, as the adjoint of the extension does, and cropping are the same here: the field
-    /// Re F⁻¹[m̄ F z] of an extended z is itself even.
+    /// Summing the images of a mirrored sample, as the adjoint of the extension does, and cropping are the same here:
+    /// the field Re F⁻¹[m̄ F z] of an extended z is itself even.
     pub(crate) fn filtered_adjoint(
         &self,
         g_y: &[T],

@@ -33,7 +33,8 @@ pub struct IcomParams {
     pub boundary: Boundary,
     /// What is done about low frequencies.
     pub low: LowFrequency,
-    /// Frequencies above this are set to zero. Beyond twice the semi-angle over λ the probe transfers nothing but noise.
+    /// Frequencies above this are set to zero. Beyond twice the semi-angle over λ the probe transfers nothing but
+    /// noise.
     pub band_limit: Option<SpatialFrequency>,
     /// Memory.
     pub limits: Limits,
@@ -58,21 +59,24 @@ pub struct PhaseImage {
     pub phase: Tensor<f64>,
     /// Standard deviation of φ in radians from the counting statistics of the centre of mass, `[scan_y, scan_x]`.
     pub std: Tensor<f64>,
-    /// ‖c − ∇φ/2π‖² / ‖c‖²: what of the centre of mass φ does not explain. Noise, descan, a wrong orientation or centre.
+    /// ‖c − ∇φ/2π‖² / ‖c‖²: what of the centre of mass φ does not explain. Noise, descan, a wrong orientation or
+    /// centre.
     pub residual: f64,
 }
 
 /// Integrates a centre of mass to a phase.
 ///
-/// On a thin object exp(iφ) the centre of mass is the gradient of the phase averaged over the probe's intensity,
-/// c(R) = (1/2π) Σ_r |P(r − R)|² ∇φ(r), whatever its aberrations (these blur |P|²). Its least-squares integral, with weights w for low frequencies,
+/// On a thin object exp(iφ) the centre of mass is the gradient of the phase averaged over the probe's intensity, c(R) =
+/// (1/2π) Σ_r |P(r − R)|² ∇φ(r), whatever its aberrations (these blur |P|²). Its least-squares integral, with weights w
+/// for low frequencies,
 ///
 /// ```text
 /// φ = F⁻¹[ w(k) · (−i) (k·F c) / |k|² ],   φ(k = 0) = 0
 /// ```
 ///
-/// is |P|² ⋆ φ: the phase blurred by the probe (up to a constant), in radians, positive for a positive potential (transmission exp(+iσV), wave
-/// e^{+2πi k·r}). With the mirror boundary F is the cosine transform for φ and the sine transform for the component across.
+/// is |P|² ⋆ φ: the phase blurred by the probe (up to a constant), in radians, positive for a positive potential
+/// (transmission exp(+iσV), wave e^{+2πi k·r}). With the mirror boundary F is the cosine transform for φ and the sine
+/// transform for the component across.
 ///
 /// # Shapes
 /// Maps are `[scan_y, scan_x]`.
@@ -81,8 +85,8 @@ pub struct PhaseImage {
 /// c in 1/Å along the axes of the scan; φ in radians.
 ///
 /// # References
-/// I. Lazić, E. G. T. Bosch, S. Lazar, Ultramicroscopy 160, 265 (2016), eqs. (18)–(21): iCOM and iDPC. The derivation in the crate's
-/// conventions, and the error map, are in `docs/icom.md`.
+/// I. Lazić, E. G. T. Bosch, S. Lazar, Ultramicroscopy 160, 265 (2016), eqs. (18)–(21): iCOM and iDPC. The derivation
+/// in the crate's conventions, and the error map, are in `docs/icom.md`.
 ///
 /// ```
 /// use exitwave::stem::{Boundary, Icom, IcomParams};
@@ -177,15 +181,16 @@ impl Icom {
 
     /// Phase, error map and residual of a centre of mass along the axes of the scan.
     ///
-    /// A constant c is the slope of a ramp. Periodic boundaries have no ramp and ignore it; mirrored ones integrate it like the rest, so
-    /// where the centre of the detector is not known well, take off what does not belong to the specimen first:
-    /// [`Com::without_mean`], or [`crate::stem::Descan`].
+    /// A constant c is the slope of a ramp. Periodic boundaries have no ramp and ignore it; mirrored ones integrate it
+    /// like the rest, so where the centre of the detector is not known well, take off what does not belong to the
+    /// specimen first: [`Com::without_mean`], or [`crate::stem::Descan`].
     ///
-    /// The error map is exact for periodic boundaries. With mirrored ones it is exact where the variance of the centre of mass is
-    /// the same everywhere, and interpolates between those cases where it is not.
+    /// The error map is exact for periodic boundaries. With mirrored ones it is exact where the variance of the centre
+    /// of mass is the same everywhere, and interpolates between those cases where it is not.
     ///
     /// # Errors
-    /// [`Error::Shape`] for maps of another size, [`Error::Data`] for a value that is not finite or a negative variance.
+    /// [`Error::Shape`] for maps of another size, [`Error::Data`] for a value that is not finite or a negative
+    /// variance.
     pub fn run(&self, com: &Com) -> Result<PhaseImage, Error> {
         let scan = self.scan();
         for map in [&com.y, &com.x, &com.electrons, &com.var_yy, &com.var_xx, &com.var_xy] {
@@ -236,6 +241,6 @@ impl Icom {
     }
 }
 
-/// Bytes for each point of the extended field: the filter, and three complex fields with the scratch of the transform beside
-/// them while the error map is made.
+/// Bytes for each point of the extended field: the filter, and three complex fields with the scratch of the transform
+/// beside them while the error map is made.
 const BYTES_PER_POINT: u64 = 8 + 16 * 5;

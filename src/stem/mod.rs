@@ -1,7 +1,7 @@
 //! The 4D-STEM data set and what one pass over it gives: virtual images, centre of mass, DPC, iDPC and iCOM.
 //!
-//! A frame is a diffraction pattern I(k) at one scan position; frames come from any [`crate::source::FrameSource`], in memory or
-//! streamed. The usual way through:
+//! A frame is a diffraction pattern I(k) at one scan position; frames come from any [`crate::source::FrameSource`], in
+//! memory or streamed. The usual way through:
 //!
 //! ```text
 //! DataSet ── repaired, cropped, binned, recentred (views; nothing is copied)

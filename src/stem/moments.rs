@@ -21,10 +21,11 @@ pub(crate) fn coordinates(n: usize, origin: usize) -> Vec<f32> {
     (0..n).map(|i| i as f32 - origin as f32).collect()
 }
 
-/// Moments of a frame (rows of x.len() pixels) about row `origin_y` and the column where x = 0; the frame is added to `pattern`.
+/// Moments of a frame (rows of x.len() pixels) about row `origin_y` and the column where x = 0; the frame is added to
+/// `pattern`.
 ///
-/// Within a row, partial sums in `f32` in a fixed order; from row to row in `f64`. One read of the frame, one addition to the
-/// pattern, no branch.
+/// Within a row, partial sums in `f32` in a fixed order; from row to row in `f64`. One read of the frame, one addition
+/// to the pattern, no branch.
 pub(crate) fn moments(frame: &[f32], x: &[f32], origin_y: usize, pattern: &mut [f32]) -> Moments {
     let nx = x.len();
     let mut m = Moments { min: f32::INFINITY, ..Moments::default() };
@@ -56,8 +57,8 @@ pub(crate) fn moments(frame: &[f32], x: &[f32], origin_y: usize, pattern: &mut [
     m
 }
 
-/// Σ I, Σ I x, Σ I x² over the part of a row that fills whole lanes. Not inlined: only on its own does the compiler keep the sums in
-/// vector registers, which makes the pass five times as fast.
+/// Σ I, Σ I x, Σ I x² over the part of a row that fills whole lanes. Not inlined: only on its own does the compiler
+/// keep the sums in vector registers, which makes the pass five times as fast.
 #[inline(never)]
 fn whole_lanes(
     row: &[[f32; LANES]],

@@ -8,7 +8,8 @@ use crate::shape::try_zeroed;
 use crate::stem::{Boundary, Com, Gradient};
 use crate::tensor::Tensor;
 
-/// The variance of φ = 2π A⁺ c (weighted by `filter`, see [`crate::stem::Icom`]) for noise that is independent from frame to frame.
+/// The variance of φ = 2π A⁺ c (weighted by `filter`, see [`crate::stem::Icom`]) for noise that is independent from
+/// frame to frame.
 ///
 /// φ(r) = Σ_r' K_y(r − r') c_y(r') + K_x(r − r') c_x(r') on the extended field, so
 ///
@@ -16,9 +17,10 @@ use crate::tensor::Tensor;
 /// Var φ = K_y² ⋆ V_yy + K_x² ⋆ V_xx + 2 K_y K_x ⋆ V_xy,      K_y + i K_x = F⁻¹[ −m · filter ]
 /// ```
 ///
-/// exactly, where the extended samples are independent: with periodic boundaries. A mirrored sample and its images are the same
-/// number; what that adds for variances that are constant, Var φ(r) = V Σ_m H_m² u_m(r)² in the orthonormal cosine basis u_m, relative
-/// to V Σ K², is multiplied on (for V_yy and V_xx; V_xy is small, for it is zero for a round pattern).
+/// exactly, where the extended samples are independent: with periodic boundaries. A mirrored sample and its images are
+/// the same number; what that adds for variances that are constant, Var φ(r) = V Σ_m H_m² u_m(r)² in the orthonormal
+/// cosine basis u_m, relative to V Σ K², is multiplied on (for V_yy and V_xx; V_xy is small, for it is zero for a round
+/// pattern).
 pub(crate) fn variance(gradient: &Gradient<f64>, filter: &[f64], com: &Com) -> Result<Tensor<f64>, Error> {
     let ([ny, nx], [ey, ex]) = (gradient.dims(), gradient.extended());
     let fft = gradient.fft();
@@ -43,7 +45,8 @@ pub(crate) fn variance(gradient: &Gradient<f64>, filter: &[f64], com: &Com) -> R
             let k2 = product(kernel[i]);
             sum += k2;
             a[i] = Complex::new(k2, 0.0);
-            // A variance has no sign across the border; the covariance of two components, each of which changes its own, has.
+            // A variance has no sign across the border; the covariance of two components, each of which changes its
+            // own, has.
             let ((y, minus_y), (x, minus_x)) = (gradient.fold(i / ex, 0), gradient.fold(i % ex, 1));
             let sign = if term == 2 && minus_y != minus_x { -1.0 } else { 1.0 };
             b[i] = Complex::new(sign * v[y * nx + x], 0.0);
@@ -63,7 +66,8 @@ pub(crate) fn variance(gradient: &Gradient<f64>, filter: &[f64], com: &Com) -> R
     Ok(variance)
 }
 
-/// Var φ(r) for unit variance of one component (0: y, 1: x) under mirrored boundaries: Σ_m H_m² n_my n_mx cos²(π m_y (j_y + ½)/n_y) cos²(…).
+/// Var φ(r) for unit variance of one component (0: y, 1: x) under mirrored boundaries: Σ_m H_m² n_my n_mx cos²(π m_y
+/// (j_y + ½)/n_y) cos²(…).
 fn uniform_mirror(gradient: &Gradient<f64>, filter: &[f64], component: usize) -> Vec<f64> {
     let ([ny, nx], [_, ex]) = (gradient.dims(), gradient.extended());
     let squares = |n: usize| -> Vec<f64> {
@@ -94,7 +98,8 @@ mod tests {
     use crate::stem::{Icom, IcomParams, LowFrequency};
     use crate::units::{Length, SpatialFrequency};
 
-    /// Σ_r' H(r, r')² V(r'), with the columns of H found by integrating unit vectors: the naive twin, exact for every boundary.
+    /// Σ_r' H(r, r')² V(r'), with the columns of H found by integrating unit vectors: the naive twin, exact for every
+    /// boundary.
     fn naive(icom: &Icom, com: &Com) -> Vec<f64> {
         let n = com.y.len();
         let mut scratch = vec![Complex::default(); icom.scratch_len()];
@@ -144,7 +149,8 @@ mod tests {
         for dims in [[6, 8], [7, 5]] {
             assert!(worst(dims, Boundary::Periodic, 0.8) < 1e-12);
             assert!(worst(dims, Boundary::Mirror, 0.0) < 1e-12);
-            // Mirrored and varying by ±30 % from pixel to pixel: an approximation; the stated bound is what it reaches here.
+            // Mirrored and varying by ±30 % from pixel to pixel: an approximation; the stated bound is what it reaches
+            // here.
             assert!(worst(dims, Boundary::Mirror, 0.3) < 0.25, "{}", worst(dims, Boundary::Mirror, 0.3));
         }
     }

@@ -14,8 +14,8 @@ pub enum Transposition {
     Swapped,
 }
 
-/// From detector axes to scan axes: c_scan = R(θ) T c_detector. T exchanges the components or not, then R rotates from +x (columns) towards +y
-/// (rows):
+/// From detector axes to scan axes: c_scan = R(θ) T c_detector. T exchanges the components or not, then R rotates from
+/// +x (columns) towards +y (rows):
 ///
 /// ```text
 /// c'_x = cos θ c_x − sin θ c_y
@@ -84,32 +84,35 @@ impl Orientation {
 
     /// Finds rotation, transposition and sign from the centre of mass alone.
     ///
-    /// A phase φ gives c = ∇φ/2π, a field without curl. For each transposition the energy of the part of R(θ) T c that is no gradient,
-    /// with P the projector onto gradients (∇ iCOM / 2π), u = T c and v = R(90°) u,
+    /// A phase φ gives c = ∇φ/2π, a field without curl. For each transposition the energy of the part of R(θ) T c that
+    /// is no gradient, with P the projector onto gradients (∇ iCOM / 2π), u = T c and v = R(90°) u,
     ///
     /// ```text
     /// Q(θ) = ‖(1 − P)(cos θ u + sin θ v)‖² = Q_uu cos² θ + Q_vv sin² θ + 2 Q_uv sin θ cos θ
     /// ```
     ///
-    /// is smallest at θ = ½ atan2(−2 Q_uv, Q_vv − Q_uu), and the transposition with the smaller Q is taken. Because every gradient part is
-    /// weighted alike, this is the maximum-likelihood estimate for white noise, where the curl itself would favour high frequencies.
+    /// is smallest at θ = ½ atan2(−2 Q_uv, Q_vv − Q_uu), and the transposition with the smaller Q is taken. Because
+    /// every gradient part is weighted alike, this is the maximum-likelihood estimate for white noise, where the curl
+    /// itself would favour high frequencies.
     ///
-    /// θ and θ + 180° have the same Q; they differ in the sign of φ. Atoms attract electrons: with the crate's conventions (transmission
-    /// exp(+iσV), wave e^{+2πi k·r}) φ = σV consists of narrow positive peaks on a flat ground, and its third central moment is
-    /// positive. So that sign is taken for which the integrated phase, without its lowest frequencies, has positive skewness. A sample
-    /// of holes in a film, or a probe so far out of focus that contrast reverses, breaks this assumption: look at
-    /// [`OrientationFit::skewness`], and add 180° where you know better.
+    /// θ and θ + 180° have the same Q; they differ in the sign of φ. Atoms attract electrons: with the crate's
+    /// conventions (transmission exp(+iσV), wave e^{+2πi k·r}) φ = σV consists of narrow positive peaks on a flat
+    /// ground, and its third central moment is positive. So that sign is taken for which the integrated phase, without
+    /// its lowest frequencies, has positive skewness. A sample of holes in a film, or a probe so far out of focus that
+    /// contrast reverses, breaks this assumption: look at [`OrientationFit::skewness`], and add 180° where you know
+    /// better.
     ///
     /// # Units
-    /// `step` is the scan step `[y, x]`. The result leads from the axes that `com` is in to those of the scan; put it into
-    /// [`crate::stem::Calibration::orientation`] if `com` was made with the default there.
+    /// `step` is the scan step `[y, x]`. The result leads from the axes that `com` is in to those of the scan; put it
+    /// into [`crate::stem::Calibration::orientation`] if `com` was made with the default there.
     ///
     /// # Errors
-    /// [`Error::Param`] for steps or a scan that [`Icom`] does not take, [`Error::Data`] when the centre of mass is the same everywhere.
+    /// [`Error::Param`] for steps or a scan that [`Icom`] does not take, [`Error::Data`] when the centre of mass is the
+    /// same everywhere.
     ///
     /// # References
-    /// The curl criterion: B. H. Savitzky et al., Microsc. Microanal. 27, 712 (2021), section on DPC; the projector form and the sign
-    /// are derived in `docs/icom.md`.
+    /// The curl criterion: B. H. Savitzky et al., Microsc. Microanal. 27, 712 (2021), section on DPC; the projector
+    /// form and the sign are derived in `docs/icom.md`.
     pub fn find(com: &Com, step: [Length; 2], boundary: Boundary) -> Result<OrientationFit, Error> {
         let scan = com.scan();
         let gradients = Icom::new(scan, IcomParams { step, boundary, ..IcomParams::default() })?;
@@ -134,7 +137,8 @@ impl Orientation {
         let (residual, other_residual, mut orientation) =
             if kept <= swapped { (kept, swapped, a) } else { (swapped, kept, b) };
 
-        // The sign, from a phase without the frequencies that boundary and noise dominate: below one period in the shorter side.
+        // The sign, from a phase without the frequencies that boundary and noise dominate: below one period in the
+        // shorter side.
         let side = (step[0] * scan[0] as f64).min(step[1] * scan[1] as f64);
         let low = LowFrequency::HighPass(1.0 / side);
         let icom = Icom::new(scan, IcomParams { step, boundary, low, ..IcomParams::default() })?;
@@ -157,10 +161,11 @@ pub struct OrientationFit {
     pub orientation: Orientation,
     /// The fraction of the energy Σ |c|² that is no gradient, 0 … 1: near 0 for a good fit, ½ for white noise.
     pub residual: f64,
-    /// The same with the other transposition at its best angle. Little difference means that the data do not tell: a structure
-    /// whose only strong spatial frequencies lie along two perpendicular directions is its own mirror image.
+    /// The same with the other transposition at its best angle. Little difference means that the data do not tell: a
+    /// structure whose only strong spatial frequencies lie along two perpendicular directions is its own mirror image.
     pub other_residual: f64,
-    /// Third standardised moment of the phase: positive by choice; below about √(6/number of positions) it decides nothing.
+    /// Third standardised moment of the phase: positive by choice; below about √(6/number of positions) it decides
+    /// nothing.
     pub skewness: f64,
 }
 

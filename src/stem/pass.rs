@@ -53,28 +53,29 @@ pub struct Analysis {
     pub stop: Stop,
 }
 
-/// Frames whose patterns are added in `f32` before they go into the sum in `f64`: fixed, so that results depend neither on the number of
-/// threads nor on the memory.
+/// Frames whose patterns are added in `f32` before they go into the sum in `f64`: fixed, so that results depend neither
+/// on the number of threads nor on the memory.
 const GROUP: usize = 32;
-/// Bytes of frames read at a time by a thread (at least one frame): what stays in the second-level cache while it is worked on.
+/// Bytes of frames read at a time by a thread (at least one frame): what stays in the second-level cache while it is
+/// worked on.
 const READ_BYTES: u64 = 256 << 10;
 /// Words of a frame's row of results before those of the detectors: sum and five moments.
 const MOMENTS: usize = 6;
 
-/// One pass over a data set: for every frame the sum, the centre of mass with its covariance, and the sum under every virtual detector;
-/// and the mean pattern.
+/// One pass over a data set: for every frame the sum, the centre of mass with its covariance, and the sum under every
+/// virtual detector; and the mean pattern.
 ///
 /// ```text
 /// c = Σ I k / Σ I,    cov(c) = (Σ I (k − c)(k − c)ᵀ / Σ I) / (N − 1),    N = electrons in the frame
 /// ```
 ///
-/// For independent electrons the covariance is unbiased (Bessel's correction). A frame with fewer than 2 electrons cannot tell its
-/// own spread; it gets that of all frames together, divided by max(N, 1). A frame without counts has c = 0 (the calibrated
-/// centre) and weight 0.
+/// For independent electrons the covariance is unbiased (Bessel's correction). A frame with fewer than 2 electrons
+/// cannot tell its own spread; it gets that of all frames together, divided by max(N, 1). A frame without counts has c
+/// = 0 (the calibrated centre) and weight 0.
 ///
-/// Groups of 32 frames are read, in pieces, by as many threads as the memory allows (each thread reads its own, so a source
-/// is read from several threads at a time), and their patterns added in order. The result is the same bits for any number of threads, any
-/// memory limit, and for data in memory or streamed.
+/// Groups of 32 frames are read, in pieces, by as many threads as the memory allows (each thread reads its own, so a
+/// source is read from several threads at a time), and their patterns added in order. The result is the same bits for
+/// any number of threads, any memory limit, and for data in memory or streamed.
 ///
 /// # Units
 /// Images, sums and patterns in counts; c in 1/Å.
@@ -121,8 +122,8 @@ impl Pass {
     /// Plans a pass.
     ///
     /// # Errors
-    /// - [`Error::Param`] and [`Error::Shape`] for detectors that make no sense (see [`Detector::weights`]), or `electrons_per_count` not
-    ///   positive and finite,
+    /// - [`Error::Param`] and [`Error::Shape`] for detectors that make no sense (see [`Detector::weights`]), or
+    ///   `electrons_per_count` not positive and finite,
     /// - [`Error::OverBudget`] when the results, one frame and the sums do not fit the limits.
     pub fn new(data: &DataSet, params: PassParams) -> Result<Self, Error> {
         let p = params;
@@ -133,8 +134,8 @@ impl Pass {
         let (frames, frame_len) = (data.frames(), data.frame_len());
         checked_len(&[frames, channels.saturating_add(12), 8])?;
 
-        // What does not depend on the number of threads: results, the sum of the patterns, and the largest of the masks while they are
-        // turned into runs, which take at most as much again.
+        // What does not depend on the number of threads: results, the sum of the patterns, and the largest of the masks
+        // while they are turned into runs, which take at most as much again.
         let (f, l) = (frames as u64, frame_len as u64);
         let widest = p.detectors.iter().map(Detector::channels).max().unwrap_or(0) as u64;
         let results = f * 8 * (MOMENTS as u64 + 2 * channels as u64 + 7) + l * 8;
@@ -150,7 +151,8 @@ impl Pass {
         let groups = frames.div_ceil(GROUP);
         p.limits.check(fixed.saturating_add(slot).saturating_add(buffer(1)))?;
 
-        // More memory buys, in this order: threads with a slot each, longer reads, and more slots, so that threads wait less for each other.
+        // More memory buys, in this order: threads with a slot each, longer reads, and more slots, so that threads wait
+        // less for each other.
         let free = p.limits.bytes.saturating_sub(fixed);
         let threads = (free / (slot + buffer(1))).min(p.par.count() as u64).min(groups as u64).max(1);
         let most = (READ_BYTES / (4 * l)).clamp(1, GROUP as u64);
@@ -184,11 +186,12 @@ impl Pass {
 
     /// Reads the data once.
     ///
-    /// The observer sees groups of frames as iterations (the loss is NaN). When it breaks, what was read so far is returned; frames
-    /// that were not read have sum 0.
+    /// The observer sees groups of frames as iterations (the loss is NaN). When it breaks, what was read so far is
+    /// returned; frames that were not read have sum 0.
     ///
     /// # Errors
-    /// - [`Error::Data`] for a NaN, infinite or negative count, with its flat index in the data set: the first one of the data,
+    /// - [`Error::Data`] for a NaN, infinite or negative count, with its flat index in the data set: the first one of
+    ///   the data,
     /// - [`Error::Data`] when all frames are empty,
     /// - [`Error::OutOfMemory`], and whatever reading the frames gives.
     pub fn run(&self, observe: Observer<'_>) -> Result<Analysis, Error> {

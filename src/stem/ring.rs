@@ -36,13 +36,15 @@ pub struct Rings {
 
 /// Finds the common centre of rings in a pattern `[det_y, det_x]`: where the radial profile is sharpest.
 ///
-/// With p(r) the mean of √I at radius r from a trial centre, the sum Σ_r n(r) (p(r) − p̄(r))² over the radii asked for, p̄ being p averaged over
-/// ±6 pixels, is largest at the centre: away from it every ring is smeared over several radii. It is searched at every whole pixel of the range, (2·range + 1)²
-/// profiles, and then refined around the best one down to 1/50 pixel; bin a large detector first. Square roots make the noise of counts uniform and keep the few strongest
+/// With p(r) the mean of √I at radius r from a trial centre, the sum Σ_r n(r) (p(r) − p̄(r))² over the radii asked for,
+/// p̄ being p averaged over ±6 pixels, is largest at the centre: away from it every ring is smeared over several radii.
+/// It is searched at every whole pixel of the range, (2·range + 1)² profiles, and then refined around the best one down
+/// to 1/50 pixel; bin a large detector first. Square roots make the noise of counts uniform and keep the few strongest
 /// pixels from deciding alone; repair bad pixels first.
 ///
 /// # Errors
-/// [`Error::Param`] for senseless radii or range; what [`centre_of_mass`] gives; [`Error::Data`] when no radius lies on the detector.
+/// [`Error::Param`] for senseless radii or range; what [`centre_of_mass`] gives; [`Error::Data`] when no radius lies on
+/// the detector.
 pub fn ring_centre(pattern: &Tensor<f64>, params: RingParams) -> Result<Rings, Error> {
     let p = params;
     let [ny, nx] = check_pattern(pattern)?;
@@ -64,8 +66,8 @@ pub fn ring_centre(pattern: &Tensor<f64>, params: RingParams) -> Result<Rings, E
     }
     let mut work = Profile { sum: vec![0.0; far + 2], n: vec![0.0; far + 2] };
     let mut score = |c: [f64; 2]| work.sharpness(&root, [ny, nx], c, p.radii);
-    // Every pixel in range first: the peak is as narrow as the rings. Then three by three points, moving while it helps, half the step
-    // when it does not.
+    // Every pixel in range first: the peak is as narrow as the rings. Then three by three points, moving while it
+    // helps, half the step when it does not.
     let mut value = score(best);
     let (from, reach) = (best, p.range.ceil() as i32);
     for dy in -reach..=reach {
@@ -162,7 +164,8 @@ fn peaks(profile: &[f64], n: &[f64], radii: [f64; 2], significance: f64) -> Vec<
         })
         .collect();
     let inside = |i: usize| i as f64 >= radii[0] + 1.0 && (i as f64) + 1.0 <= radii[1] && n[i + 1] > 1.0;
-    // The noise of the profile, from its second differences (a smooth curve has none), whose standard deviation is √6 that of a value.
+    // The noise of the profile, from its second differences (a smooth curve has none), whose standard deviation is √6
+    // that of a value.
     let mut second: Vec<f64> = (1..profile.len() - 1)
         .filter(|&i| inside(i))
         .map(|i| (profile[i - 1] - 2.0 * profile[i] + profile[i + 1]).abs())

@@ -6,7 +6,8 @@ use crate::error::Error;
 use crate::source::{DType, FrameSource, check_request};
 use crate::stem::bad_pixels::{PixelRepair, Repair};
 
-/// A frame buffer for each thread that reads at the moment; given back after use, so that reading allocates only at first.
+/// A frame buffer for each thread that reads at the moment; given back after use, so that reading allocates only at
+/// first.
 #[derive(Default)]
 struct Buffers(Mutex<Vec<Vec<f32>>>);
 

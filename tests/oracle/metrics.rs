@@ -74,7 +74,8 @@ fn registration_finds_the_shifts_of_the_oracle() {
         // The oracle prints float32.
         let equal = (0..2).all(|i| (got.shift[i] - want[i]).abs() < 1e-5);
         if spectrum == CrossSpectrum::Plain {
-            // Every one of 30, with noise and without, at every grid. Its sums are of complex64: 1 − ρ² is off by some 6e-8.
+            // Every one of 30, with noise and without, at every grid. Its sums are of complex64: 1 − ρ² is off by some
+            // 6e-8.
             assert!(equal, "image {index}, 1/{upsample}: {:?}, oracle {want:?}", got.shift);
             assert!((got.error.powi(2) - number(&case["error"]).powi(2)).abs() < 4e-6, "{got:?} {case}");
             assert!(got.phase.abs() < 1e-6 && number(&case["phasediff"]).abs() < 1e-6);
@@ -89,8 +90,9 @@ fn registration_finds_the_shifts_of_the_oracle() {
             );
             clean += 1;
         } else {
-            // The reference is smooth: most of its frequencies are rounding of float32, which phase correlation raises to full weight in the
-            // oracle and leaves out here. So the two differ, by what noise does to either; the planted shift is the judge.
+            // The reference is smooth: most of its frequencies are rounding of float32, which phase correlation raises
+            // to full weight in the oracle and leaves out here. So the two differ, by what noise does to either; the
+            // planted shift is the judge.
             let whole = if upsample == 1 { 0.5 } else { 0.0 };
             assert!(off(got.shift) < 0.25 + whole, "image {index}, 1/{upsample}: {:?}, planted {planted:?}", got.shift);
             if upsample > 1 {

@@ -135,8 +135,8 @@ fn the_probe_equals_the_oracle() {
     let error = |constants| {
         let psi = Probe::<f64>::new(&ProbeParams { constants, ..params.clone() }).unwrap().real(position).unwrap();
         let largest = psi.as_slice().iter().map(|z| z.norm()).fold(0.0, f64::max);
-        // The oracle is stored in single precision: each component may be half a unit in the last place away. What is left
-        // beyond that is the difference.
+        // The oracle is stored in single precision: each component may be half a unit in the last place away. What is
+        // left beyond that is the difference.
         let (mut beyond, mut total) = (0.0f64, 0.0f64);
         for iy in 0..256 {
             for ix in 0..256 {

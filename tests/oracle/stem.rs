@@ -85,7 +85,8 @@ fn icom_is_the_oracles_object_with_mirrored_boundaries() {
     assert!(periodic > 0.85 && periodic < mirror, "periodic {periodic}, mirror {mirror}");
 }
 
-/// The frames with both scan axes kept and the patterns brought into another orientation: p'[q] = p[M q], about pixel (48, 48).
+/// The frames with both scan axes kept and the patterns brought into another orientation: p'[q] = p[M q], about pixel
+/// (48, 48).
 fn reoriented(frames: &Tensor<f32>, quarter_turns: usize, transposed: bool) -> Tensor<f32> {
     let n = 96i64;
     let mut out = frames.clone();

@@ -21,8 +21,8 @@ use proptest::prelude::*;
 
 use crate::dense::{Dense, normals};
 
-/// Largest size of the matrices here, and a bound on the growth of rounding errors in their factorisations: a modest multiple of
-/// n ε relative to the norm, with n ≤ 12 rows of at most ten sweeps or steps.
+/// Largest size of the matrices here, and a bound on the growth of rounding errors in their factorisations: a modest
+/// multiple of n ε relative to the norm, with n ≤ 12 rows of at most ten sweeps or steps.
 const SIZE: usize = 12;
 const ROUNDING: f64 = 100.0 * SIZE as f64 * f64::EPSILON;
 

@@ -49,8 +49,8 @@ fn moved_complex(x: &[C], dims: [usize; 2], s: [f64; 2]) -> Vec<C> {
     y
 }
 
-/// A periodic image of waves up to the seventh harmonic, of random phases and amplitudes 1/(2 + k²): band-limited, so that sub-pixel shifts are
-/// exact, and without a direction in which its correlation would be flat.
+/// A periodic image of waves up to the seventh harmonic, of random phases and amplitudes 1/(2 + k²): band-limited, so
+/// that sub-pixel shifts are exact, and without a direction in which its correlation would be flat.
 fn smooth(dims: [usize; 2], seed: u64) -> Vec<f64> {
     let mut r = rng::stream(seed, 1);
     let mut x = vec![0.0; dims[0] * dims[1]];
@@ -123,9 +123,10 @@ proptest! {
 
     #[test]
     fn independent_noise_correlates_by_one_over_root_n(ny in 24usize..48, nx in 24usize..48, tapered: bool, seed: u64) {
-        // In a ring of n samples n F² has mean 1 and a variance of at most 2 (the squared cosine between random vectors of n dimensions), so
-        // the sum over R rings is R ± √(2R). Ten standard deviations are allowed; the χ² tail beyond holds less than 1e-6. Under a window
-        // neighbours correlate within a ring and between rings: the variance grows by at most the factor that the independent samples lose, 3.8.
+        // In a ring of n samples n F² has mean 1 and a variance of at most 2 (the squared cosine between random vectors
+        // of n dimensions), so the sum over R rings is R ± √(2R). Ten standard deviations are allowed; the χ² tail
+        // beyond holds less than 1e-6. Under a window neighbours correlate within a ring and between rings: the
+        // variance grows by at most the factor that the independent samples lose, 3.8.
         let window = if tapered { Window::Hann } else { Window::None };
         let plan = frc([ny, nx], [1.0, 1.0], window);
         let n = ny * nx;
@@ -226,7 +227,8 @@ proptest! {
         let (dims, s) = ([ny, nx], [f64::from(sy) * 0.01, f64::from(sx) * 0.01]);
         let spectrum = if phase_only { CrossSpectrum::Phase } else { CrossSpectrum::Plain };
         let plan = Register::new(dims, RegisterParams { upsample: 100, spectrum, max_shift: None }).unwrap();
-        // White images for phase correlation, which needs every frequency; complex ones, because a real shift does not keep the Nyquist frequency.
+        // White images for phase correlation, which needs every frequency; complex ones, because a real shift does not
+        // keep the Nyquist frequency.
         let found = if phase_only {
             let x = complex_normals(ny * nx, seed);
             plan.complex(&x, &moved_complex(&x, dims, s)).unwrap()

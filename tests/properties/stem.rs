@@ -1,4 +1,5 @@
-//! `stem`: the gradient and its inverse, the pass for any source, budget and number of threads, and what its views conserve.
+//! `stem`: the gradient and its inverse, the pass for any source, budget and number of threads, and what its views
+//! conserve.
 
 use std::f64::consts::TAU;
 use std::sync::Arc;
@@ -232,7 +233,8 @@ proptest! {
         let cut = data.cropped([0..ny * by, 0..nx, 0..my * by, 0..mx * 2]).unwrap();
         let a = analyse(&cut, Par::seq(), u64::MAX, Edge::Hard).unwrap();
         prop_assert_eq!(total, a.sums.as_slice().iter().sum::<f64>());
-        // A bin's centre has the angle of the mean of its pixels, so the centre of mass of all counts moves by nothing …
+        // A bin's centre has the angle of the mean of its pixels, so the centre of mass of all counts moves by nothing
+        // …
         let half = cut.binned([1, 1, by, 1]).unwrap();
         let b = Pass::new(&half, PassParams::default()).unwrap().run(&mut silent).unwrap();
         let one_bin = cut.binned([1, 1, 1, 1]).unwrap();

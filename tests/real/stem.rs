@@ -14,7 +14,8 @@ use exitwave::units::{Angle, Energy, Length};
 
 use crate::support::data;
 
-/// The mean radius of the ring between 105 and 125 pixels in each eighth of a turn about a centre, above the level of 6 counts.
+/// The mean radius of the ring between 105 and 125 pixels in each eighth of a turn about a centre, above the level of 6
+/// counts.
 fn ring_in_octants(pattern: &Tensor<f64>, c: [f64; 2]) -> [f64; 8] {
     let (mut sum, mut moment) = ([0.0; 8], [0.0; 8]);
     for (i, v) in pattern.as_slice().iter().enumerate() {
@@ -54,8 +55,8 @@ fn bad_pixels_are_repaired_and_the_centre_of_the_rings_is_found() {
         assert!(rings.radii.iter().any(|r| (r - radius).abs() < 1.5), "{radius} is not in {:?}", rings.radii);
     }
     assert!((rings.centre[0] - stated[0]).hypot(rings.centre[1] - stated[1]) < 3.0, "{:?}", rings.centre);
-    // Opposite parts of the strong ring are equally far from the centre that was found, and less so from the stated one. (The ring is
-    // slightly elliptical, so that parts at right angles differ.)
+    // Opposite parts of the strong ring are equally far from the centre that was found, and less so from the stated
+    // one. (The ring is slightly elliptical, so that parts at right angles differ.)
     let worst = |c| {
         let r = ring_in_octants(&mean, c);
         (0..4).map(|o| (r[o] - r[o + 4]).abs()).fold(0.0, f64::max)

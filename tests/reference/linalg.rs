@@ -43,8 +43,8 @@ fn worst_residual(n: usize, a: &[f64], e: &Eigen<f64>) -> f64 {
     (0..n).map(residual).fold(0.0, f64::max)
 }
 
-/// det Hₙ = cₙ⁴ / c₂ₙ with cₙ = Π i! (D. Hilbert, Acta Math. 18, 155 (1894)); κ₂(H₅) = 4.766e5 (N. J. Higham, *Accuracy and
-/// Stability of Numerical Algorithms*, 2nd ed. (2002), section 28.1).
+/// det Hₙ = cₙ⁴ / c₂ₙ with cₙ = Π i! (D. Hilbert, Acta Math. 18, 155 (1894)); κ₂(H₅) = 4.766e5 (N. J. Higham, *Accuracy
+/// and Stability of Numerical Algorithms*, 2nd ed. (2002), section 28.1).
 #[test]
 fn the_spectrum_of_hilbert_matrices_has_the_known_trace_determinant_and_condition() {
     for n in 2..=8 {
@@ -63,7 +63,8 @@ fn the_spectrum_of_hilbert_matrices_has_the_known_trace_determinant_and_conditio
     near(s[0] / s[4], 4.766e5, 0.0005e5);
 }
 
-/// The inverse of the Hilbert matrix is made of integers: (−1)^(i+j) (i+j−1) C(n+i−1, n−j) C(n+j−1, n−i) C(i+j−2, i−1)².
+/// The inverse of the Hilbert matrix is made of integers: (−1)^(i+j) (i+j−1) C(n+i−1, n−j) C(n+j−1, n−i) C(i+j−2,
+/// i−1)².
 #[test]
 fn hilbert_systems_are_solved_to_their_condition() {
     let n = 6;
@@ -145,8 +146,8 @@ fn circulant_hermitian_matrices_have_their_transform_as_spectrum() {
     e.values.iter().zip(&transform).for_each(|(got, want)| near(*got, *want, 100.0 * EPS));
 }
 
-/// All ones is √m·√n times a pair of unit vectors. nalgebra's singular values of such matrices are wrong for 231 of the 841 shapes
-/// from 2 to 30 (its issue 1172).
+/// All ones is √m·√n times a pair of unit vectors. nalgebra's singular values of such matrices are wrong for 231 of the
+/// 841 shapes from 2 to 30 (its issue 1172).
 #[test]
 fn matrices_of_ones_have_one_singular_value() {
     for m in 1..=30 {
@@ -176,8 +177,8 @@ fn matrices_of_ones_have_one_singular_value() {
     }
 }
 
-/// The other matrices on which that decomposition fails: full rank with small integers (Σ s² = 21, Π s = |det| = 10), and the
-/// identity but for 1e-21.
+/// The other matrices on which that decomposition fails: full rank with small integers (Σ s² = 21, Π s = |det| = 10),
+/// and the identity but for 1e-21.
 #[test]
 fn matrices_that_defeat_implicit_qr_are_no_special_case() {
     let s = jacobi_svd(3, 3, &[1.0f64, 2.0, 2.0, 2.0, -1.0, -1.0, 2.0, 1.0, -1.0]).unwrap().s;
@@ -196,8 +197,8 @@ fn matrices_that_defeat_implicit_qr_are_no_special_case() {
     assert_eq!((svd.s, svd.u, svd.v), (vec![0.0; 2], vec![1.0, 0.0, 0.0, 0.0, 1.0, 0.0], vec![1.0, 0.0, 0.0, 1.0]));
 }
 
-/// Läuchli's matrix (Numer. Math. 3, 226 (1961)): a row of ones over δ times the identity has the singular values √(n + δ²)
-/// and, n − 1 times, δ. Its Gram matrix loses δ² to rounding.
+/// Läuchli's matrix (Numer. Math. 3, 226 (1961)): a row of ones over δ times the identity has the singular values √(n +
+/// δ²) and, n − 1 times, δ. Its Gram matrix loses δ² to rounding.
 #[test]
 fn laeuchlis_matrix_keeps_its_small_singular_values() {
     let (n, delta) = (5, 1e-9);
@@ -231,8 +232,8 @@ fn the_fourier_matrix_has_equal_singular_values() {
     svd.s.iter().for_each(|&s| near(s, (n as f64).sqrt(), 20.0 * EPS * (n as f64).sqrt()));
 }
 
-/// Wampler1 of the NIST Statistical Reference Datasets: y = 1 + x + … + x⁵ at x = 0 … 20 is fitted by six ones (R. H. Wampler,
-/// J. Am. Stat. Assoc. 65, 549 (1970)).
+/// Wampler1 of the NIST Statistical Reference Datasets: y = 1 + x + … + x⁵ at x = 0 … 20 is fitted by six ones (R. H.
+/// Wampler, J. Am. Stat. Assoc. 65, 549 (1970)).
 #[test]
 fn wamplers_polynomial_is_fitted_exactly() {
     let (m, n) = (21, 6);
@@ -244,8 +245,9 @@ fn wamplers_polynomial_is_fitted_exactly() {
     }
 }
 
-/// Fits whose constrained solutions are known: clipping, means, and isotonic regression, whose solution by pooling adjacent
-/// violators (R. E. Barlow et al., *Statistical Inference under Order Restrictions* (1972)) is the mean of each pool.
+/// Fits whose constrained solutions are known: clipping, means, and isotonic regression, whose solution by pooling
+/// adjacent violators (R. E. Barlow et al., *Statistical Inference under Order Restrictions* (1972)) is the mean of
+/// each pool.
 #[test]
 fn known_non_negative_problems_are_solved() {
     let solve = |m: usize, n: usize, a: &[f64], b: &[f64]| {
@@ -306,8 +308,8 @@ fn conjugate_gradients_need_as_many_iterations_as_distinct_eigenvalues() {
     }
 }
 
-/// The test problem P(m, n, d, p) of Paige and Saunders (1982), section 8: A = Y D Z with reflections Y and Z, singular values
-/// (⌈i/d⌉ d/n)^p, and a residual orthogonal to the range.
+/// The test problem P(m, n, d, p) of Paige and Saunders (1982), section 8: A = Y D Z with reflections Y and Z, singular
+/// values (⌈i/d⌉ d/n)^p, and a residual orthogonal to the range.
 #[test]
 fn lsqr_solves_the_problem_of_its_authors() {
     let (m, n, d) = (30, 15, 3);

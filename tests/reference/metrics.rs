@@ -15,8 +15,8 @@ fn normals(n: usize, seed: u64) -> Vec<f64> {
 
 #[test]
 fn bit_thresholds_are_those_of_van_heel_and_schatz() {
-    // J. Struct. Biol. 151, 250 (2005): half-bit (0.2071 + 1.9102/√n)/(1.2071 + 0.9102/√n) and 1-bit (0.5 + 2.4142/√n)/(1.5 + 1.4142/√n)
-    // for half data, SNR 0.4142 and 1 for full data; printed to four decimals, so to 1e-4.
+    // J. Struct. Biol. 151, 250 (2005): half-bit (0.2071 + 1.9102/√n)/(1.2071 + 0.9102/√n) and 1-bit (0.5 +
+    // 2.4142/√n)/(1.5 + 1.4142/√n) for half data, SNR 0.4142 and 1 for full data; printed to four decimals, so to 1e-4.
     for n in [4.0f64, 20.0, 100.0, 1e4, 1e8] {
         let r = n.sqrt();
         let printed = [
@@ -35,8 +35,9 @@ fn bit_thresholds_are_those_of_van_heel_and_schatz() {
 
 #[test]
 fn ring_correlation_gives_the_signal_to_noise_ratio_back() {
-    // White signal of variance 1 under white noise of variance 1/SNR in each half: FRC = SNR/(1 + SNR) in every ring, and with the truth
-    // √(SNR/(1 + SNR)). Over all rings the estimate of the correlation r has the standard error (1 − r²)/√N; five are allowed.
+    // White signal of variance 1 under white noise of variance 1/SNR in each half: FRC = SNR/(1 + SNR) in every ring,
+    // and with the truth √(SNR/(1 + SNR)). Over all rings the estimate of the correlation r has the standard error (1 −
+    // r²)/√N; five are allowed.
     let dims = [128, 128];
     let n = dims[0] * dims[1];
     let (snr, signal) = (0.5f64, normals(n, 1));
@@ -57,8 +58,8 @@ fn ring_correlation_gives_the_signal_to_noise_ratio_back() {
     let want = want.sqrt();
     assert!((f - want).abs() < 5.0 * (1.0 - want * want) / m.sqrt(), "{f}, {want}");
 
-    // The sum of both halves has twice the ratio of one: what the halves predict agrees with what the truth says, ring by ring
-    // within noise, on average over the 60 outer rings within a tenth.
+    // The sum of both halves has twice the ratio of one: what the halves predict agrees with what the truth says, ring
+    // by ring within noise, on average over the 60 outer rings within a tenth.
     let sum: Vec<f64> = a.iter().zip(&b).map(|(a, b)| a + b).collect();
     let measured = plan.real(&signal, &sum).unwrap();
     let average = |x: &[f64]| x[4..].iter().sum::<f64>() / (x.len() - 4) as f64;
@@ -73,8 +74,9 @@ fn ring_correlation_gives_the_signal_to_noise_ratio_back() {
 
 #[test]
 fn the_resolution_is_where_the_data_end() {
-    // Two independent noisy copies of a random image that holds frequencies up to 0.24/Å only, with pixels of 0.8 Å (Nyquist
-    // 0.625/Å, limit 0.417/Å): every criterion must find the edge within one ring, Δk = 1/(96 · 0.8 Å) = 0.0130/Å.
+    // Two independent noisy copies of a random image that holds frequencies up to 0.24/Å only, with pixels of 0.8 Å
+    // (Nyquist 0.625/Å, limit 0.417/Å): every criterion must find the edge within one ring, Δk = 1/(96 · 0.8 Å) =
+    // 0.0130/Å.
     use exitwave::fft::{Fft2, frequencies};
     use num_complex::Complex;
     let (n, pixel, edge) = (96usize, 0.8, 0.24);
@@ -106,7 +108,8 @@ fn the_resolution_is_where_the_data_end() {
 
 #[test]
 fn independent_noise_has_no_resolution() {
-    // Twenty pairs. (The first rings hold few samples, and chance alone takes three of them in a row above ½ about once in a thousand pairs.)
+    // Twenty pairs. (The first rings hold few samples, and chance alone takes three of them in a row above ½ about once
+    // in a thousand pairs.)
     let plan = RingCorrelation::new([128, 128], FrcParams::default()).unwrap();
     for seed in 0..20 {
         let curve = plan.real(&normals(128 * 128, 2 * seed), &normals(128 * 128, 2 * seed + 1)).unwrap();
@@ -126,17 +129,18 @@ fn shells_of_noise_correlate_by_one_over_root_n() {
     let rings = curve.samples.len() - 1;
     let sum: f64 = (1..=rings).map(|i| curve.samples[i] as f64 * curve.correlation[i].powi(2)).sum();
     assert!((sum - rings as f64).abs() < 6.0 * (2.0 * rings as f64).sqrt(), "{sum} for {rings}");
-    // A shell of radius i and width 1 (in the coarsest step, 1/20) holds about 4π i² · (24/20)(28/20) points: 1351 for i = 8, well within Nyquist
-    // (10). Lattice points fluctuate by about the root of that, 3 %; twice is allowed.
+    // A shell of radius i and width 1 (in the coarsest step, 1/20) holds about 4π i² · (24/20)(28/20) points: 1351 for
+    // i = 8, well within Nyquist (10). Lattice points fluctuate by about the root of that, 3 %; twice is allowed.
     let expected = 4.0 * std::f64::consts::PI * 64.0 * 1.2 * 1.4;
     assert!((curve.samples[8] as f64 / expected - 1.0).abs() < 0.06, "{} {expected}", curve.samples[8]);
 }
 
 #[test]
 fn registration_of_a_noisy_image_reaches_the_cramer_rao_bound() {
-    // For the shift of a known image a under white noise of variance v: covariance ≥ v G⁻¹, G = Σ ∇a ∇aᵀ. The cross-correlation with a is the maximum of the
-    // likelihood and reaches it. The root mean square over 40 repeats has a relative standard error of 1/√80, three of which are
-    // allowed; the grid of 0.01 pixels adds 0.01²/12 to the variance.
+    // For the shift of a known image a under white noise of variance v: covariance ≥ v G⁻¹, G = Σ ∇a ∇aᵀ. The
+    // cross-correlation with a is the maximum of the likelihood and reaches it. The root mean square over 40 repeats
+    // has a relative standard error of 1/√80, three of which are allowed; the grid of 0.01 pixels adds 0.01²/12 to the
+    // variance.
     let n = 64;
     let t = std::f64::consts::TAU / n as f64;
     // (ky, kx, amplitude). No shift inverts all four, which would be as good as none.

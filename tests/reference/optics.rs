@@ -29,8 +29,8 @@ fn wavelength_mass_and_velocity_are_those_of_the_textbook() {
     }
 }
 
-/// E. J. Kirkland, *Advanced Computing in Electron Microscopy*: 6.526e-4 /(V Å) at 300 kV, the interaction parameter with the
-/// relativistic mass; with the rest mass it would be 4.11e-4.
+/// E. J. Kirkland, *Advanced Computing in Electron Microscopy*: 6.526e-4 /(V Å) at 300 kV, the interaction parameter
+/// with the relativistic mass; with the rest mass it would be 4.11e-4.
 #[test]
 fn the_interaction_parameter_has_the_relativistic_mass() {
     for (kv, sigma) in [(80.0, 1.0087e-3), (200.0, 7.2884e-4), (300.0, 6.5262e-4)] {
@@ -138,8 +138,8 @@ fn an_ideal_probe_is_an_airy_disk() {
         psi[[0, 0]].norm_sqr()
     };
     let peak = at(0.0);
-    // The soft disk of 64 pixels differs from the ideal one by (δ/R)²/24 = 1e-5 of the amplitude, and its mirror images add
-    // 2 J₁(x)/x ≈ 2 √(2/π) x^{−3/2} at x = 2π 64: 2e-4 each, four of them.
+    // The soft disk of 64 pixels differs from the ideal one by (δ/R)²/24 = 1e-5 of the amplitude, and its mirror images
+    // add 2 J₁(x)/x ≈ 2 √(2/π) x^{−3/2} at x = 2π 64: 2e-4 each, four of them.
     assert!(at(0.6098) / peak < 1e-6, "{}", at(0.6098) / peak);
     assert!((at(0.8174) / peak - 0.0175).abs() < 3e-4, "{}", at(0.8174) / peak);
 }

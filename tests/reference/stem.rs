@@ -67,7 +67,8 @@ fn quadrants_give_the_textbook_deflection() {
             let fraction = |s: usize| a.images.row(s)[f] / a.sums.as_slice()[f];
             PI * radius / (2.0 * 2f64.sqrt()) * (fraction(plus) - fraction(minus))
         };
-        // Segment 0 is centred on +x, 1 on +y, 2 on −x, 3 on −y. Both are linear in the shift up to (δ/k_α)² and the pixels' size.
+        // Segment 0 is centred on +x, 1 on +y, 2 on −x, 3 on −y. Both are linear in the shift up to (δ/k_α)² and the
+        // pixels' size.
         let (t_y, t_x) = (textbook(1, 3), textbook(0, 2));
         let (c_y, c_x) = (com.y.as_slice()[f] / 0.05, com.x.as_slice()[f] / 0.05);
         assert!((t_y - y).abs() < 0.02 && (t_x - x).abs() < 0.02, "textbook {t_y} {t_x} for {y} {x}");
@@ -127,8 +128,8 @@ fn nothing_is_left_beyond_the_band_limit() {
     }
 }
 
-/// Runs `trials` scans of Poisson counts; returns the variance of φ over the trials and the mean of the variance the error map states,
-/// both averaged over the pixels, and their ratio's largest deviation from 1 over the pixels.
+/// Runs `trials` scans of Poisson counts; returns the variance of φ over the trials and the mean of the variance the
+/// error map states, both averaged over the pixels, and their ratio's largest deviation from 1 over the pixels.
 fn scatter(boundary: Boundary, electrons: f64, trials: u64) -> (f64, f64, f64) {
     let ([sy, sx], [dy, dx]) = ([10, 12], [14, 15]);
     // A smooth phase of 0.3 rad that deflects the disk, and a thickness that takes electrons away on one side.
@@ -171,16 +172,18 @@ fn scatter(boundary: Boundary, electrons: f64, trials: u64) -> (f64, f64, f64) {
 
 #[test]
 fn the_error_map_predicts_the_scatter_of_poisson_counts() {
-    // A sample variance over T trials scatters by √(2/T) = 4.5 % a pixel; the largest of 120 pixels, which depend on each other, by about 3 of
-    // that, and four are allowed. The mean over pixels has at least some 20 independent ones: 1 %, and four are allowed. Below a few
-    // electrons a frame 1/N is no longer linear in N, so the lowest dose here is 30 electrons a frame (150 e/Å²).
+    // A sample variance over T trials scatters by √(2/T) = 4.5 % a pixel; the largest of 120 pixels, which depend on
+    // each other, by about 3 of that, and four are allowed. The mean over pixels has at least some 20 independent ones:
+    // 1 %, and four are allowed. Below a few electrons a frame 1/N is no longer linear in N, so the lowest dose here is
+    // 30 electrons a frame (150 e/Å²).
     let trials = 1000;
     for electrons in [30.0, 300.0] {
         let (observed, stated, worst) = scatter(Boundary::Periodic, electrons, trials);
         println!("periodic, {electrons}: {} {worst}", observed / stated);
         assert!((observed / stated - 1.0).abs() < 0.04, "periodic: {observed:e} for {stated:e}");
         assert!(worst < 0.18, "periodic: {worst}");
-        // With mirrored boundaries and variances that change by a factor of 1.5 over the scan, the map is an approximation: 3 % more.
+        // With mirrored boundaries and variances that change by a factor of 1.5 over the scan, the map is an
+        // approximation: 3 % more.
         let (observed, stated, worst) = scatter(Boundary::Mirror, electrons, trials);
         println!("mirror, {electrons}: {} {worst}", observed / stated);
         assert!((observed / stated - 1.0).abs() < 0.04, "mirror: {observed:e} for {stated:e}");

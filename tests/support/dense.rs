@@ -4,8 +4,8 @@ use exitwave::op::{LinearOp, Write, write};
 use exitwave::rng;
 use exitwave::shape::Space;
 
-/// `y = A x` on words, with a matrix (words of the range, words of the domain). On complex spaces it is only real-linear, the
-/// most general operator there is.
+/// `y = A x` on words, with a matrix (words of the range, words of the domain). On complex spaces it is only
+/// real-linear, the most general operator there is.
 #[derive(Debug)]
 pub struct Dense {
     pub a: Vec<f64>,

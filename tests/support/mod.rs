@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-/// The file or folder `relative` (such as `"oracle/ctf/ctf_2d.json"` or `"data/hrtem"`) in the folder named by `EXITWAVE_DATA`,
-/// else in `shared` beside the repository.
+/// The file or folder `relative` (such as `"oracle/ctf/ctf_2d.json"` or `"data/hrtem"`) in the folder named by
+/// `EXITWAVE_DATA`, else in `shared` beside the repository.
 ///
 /// Absent, the caller returns: the test says that it was skipped. With `EXITWAVE_REQUIRE_DATA=1` absence is a failure.
 ///

@@ -23,12 +23,12 @@ impl Default for CgParams {
 
 /// Solves A x = b for a symmetric (Hermitian) positive A by conjugate gradients.
 ///
-/// Each iteration applies A once; the error in the norm √(eᵀ A e) falls in every iteration. [`KrylovResult::residual`], and the
-/// loss that `observe` sees, is ‖r‖ with the recurrence r ← r − α A p, which starts from b − A x₀. That norm need not fall in
-/// every iteration.
+/// Each iteration applies A once; the error in the norm √(eᵀ A e) falls in every iteration. [`KrylovResult::residual`],
+/// and the loss that `observe` sees, is ‖r‖ with the recurrence r ← r − α A p, which starts from b − A x₀. That norm
+/// need not fall in every iteration.
 ///
-/// The symmetry of A is the caller's promise (an operator such as AᴴA + λ² has it by construction). A direction p along which
-/// pᵀ A p ≤ 0 ends the iteration with [`Stop::Stalled`]: A is not positive, or the accuracy of `T` is exhausted.
+/// The symmetry of A is the caller's promise (an operator such as AᴴA + λ² has it by construction). A direction p along
+/// which pᵀ A p ≤ 0 ends the iteration with [`Stop::Stalled`]: A is not positive, or the accuracy of `T` is exhausted.
 ///
 /// # Shapes
 /// `b` has the words of the range, which is the domain too; `x0`, when given, is where to start.

@@ -17,7 +17,8 @@ pub struct LsqrParams {
     pub tolerance_a: f64,
     /// Relative error of b that the solution may answer for. Default 1e-6.
     pub tolerance_b: f64,
-    /// Ends as [`Stop::Stalled`] when the condition number of A (with its damping), as it shows so far, exceeds this. Default 1e12.
+    /// Ends as [`Stop::Stalled`] when the condition number of A (with its damping), as it shows so far, exceeds this.
+    /// Default 1e12.
     pub condition_limit: f64,
 }
 
@@ -29,9 +30,9 @@ impl Default for LsqrParams {
 
 /// Solves min ‖A x − b‖² + λ² ‖x − x₀‖² by LSQR, for an A of any shape.
 ///
-/// In exact arithmetic the iterates are those of conjugate gradients on the normal equations; in floating point they are more
-/// accurate. Each iteration applies A and Aᴴ once. Started from zero without damping, it converges to the shortest of the
-/// solutions.
+/// In exact arithmetic the iterates are those of conjugate gradients on the normal equations; in floating point they
+/// are more accurate. Each iteration applies A and Aᴴ once. Started from zero without damping, it converges to the
+/// shortest of the solutions.
 ///
 /// [`KrylovResult::residual`], and the loss that `observe` sees, is √(‖A x − b‖² + λ² ‖x − x₀‖²), which falls in every
 /// iteration; without damping it is ‖b − A x‖. It is found by recurrence, without applying A again.
@@ -49,13 +50,15 @@ impl Default for LsqrParams {
 ///
 /// # Errors
 /// - [`Error::Shape`] when a length does not fit,
-/// - [`Error::Param`] when a tolerance or the damping is negative or NaN, the damping infinite, or the condition limit not above 1,
+/// - [`Error::Param`] when a tolerance or the damping is negative or NaN, the damping infinite, or the condition limit
+///   not above 1,
 /// - [`Error::Data`] when `b` or `x0` is not finite,
 /// - [`Error::NotFinite`] when the operator produces NaN or an infinity.
 ///
 /// # References
-/// C. C. Paige, M. A. Saunders, ACM Trans. Math. Softw. 8, 43 (1982): bidiagonalisation section 3, iteration section 4.1, norms
-/// section 5, stopping rules section 6; the rotations of the damping as in their Algorithm 583, same journal, p. 195.
+/// C. C. Paige, M. A. Saunders, ACM Trans. Math. Softw. 8, 43 (1982): bidiagonalisation section 3, iteration section
+/// 4.1, norms section 5, stopping rules section 6; the rotations of the damping as in their Algorithm 583, same
+/// journal, p. 195.
 ///
 /// # Examples
 /// ```

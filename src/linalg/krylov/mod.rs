@@ -4,7 +4,8 @@
 //! - [`lsqr`]: LSQR, for min ‖A x − b‖² + λ² ‖x − x₀‖² with any A.
 //! - [`KrylovResult`]: what they return.
 //!
-//! Vectors are words of `T`, as everywhere in `op`; inner products are summed in `f64`, in order, on the calling thread.
+//! Vectors are words of `T`, as everywhere in `op`; inner products are summed in `f64`, in order, on the calling
+//! thread.
 
 mod cg;
 mod lsqr;

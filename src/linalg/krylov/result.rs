@@ -9,7 +9,8 @@ pub struct KrylovResult<T> {
     pub x: Vec<T>,
     /// Iterations done.
     pub iterations: usize,
-    /// The norm of the residual before the first iteration and after each, `iterations + 1` numbers, as the solver defines it.
+    /// The norm of the residual before the first iteration and after each, `iterations + 1` numbers, as the solver
+    /// defines it.
     pub residual: Vec<f64>,
     /// Why it ended.
     pub stop: Stop,
