@@ -71,7 +71,10 @@
 //! | 2 | [`autodiff`] | gradients: functions with hand-written vector–Jacobian products |
 //! | | [`optim`] | Adam, L-BFGS |
 //! | 3 | [`optics`] | the electron, aberrations, transfer functions, probes |
+//! | | [`specimen`] | atoms, cells, scattering factors, potentials, thermal motion |
 //! | | [`metrics`] | Fourier ring and shell correlation, similarity, registration, dose |
+//! | 4 | [`multislice`] | transmission and propagation through thick specimens, PRISM, images; their adjoints |
+//! | | [`detect`] | counting statistics, detector response, dose fractionation |
 //! | 5 | [`stem`] | 4D data sets, virtual detectors, centre of mass, iDPC, iCOM |
 //! | | [`ptycho`] | iterative ptychography |
 //! | 6 | [`io`] | files (feature `io`, on by default) |
@@ -133,6 +136,7 @@ pub mod fft;
 pub mod io;
 pub mod linalg;
 pub mod metrics;
+pub mod multislice;
 pub mod observe;
 pub mod op;
 pub mod optics;
@@ -146,6 +150,7 @@ pub mod rng;
 pub mod shape;
 pub mod simd;
 pub mod source;
+pub mod specimen;
 pub mod stem;
 pub mod tensor;
 pub mod units;

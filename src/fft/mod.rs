@@ -18,6 +18,7 @@
 mod crop;
 mod dft_op;
 mod frequency;
+mod lanes;
 mod plan1;
 mod plan2;
 mod plan3;
@@ -29,6 +30,7 @@ mod upsampled;
 pub use crop::{FourierCrop, fourier_resample};
 pub use dft_op::Dft;
 pub use frequency::{fft_shift, frequencies, frequency_index, ifft_shift};
+pub(crate) use lanes::{LANES, Lane, LaneBuffers, LaneFft};
 pub use plan1::Fft1;
 pub use plan2::Fft2;
 pub use plan3::Fft3;

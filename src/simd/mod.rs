@@ -141,3 +141,40 @@ pub(crate) fn transpose_band<T: Real>(
     let _ = (x, y, columns, at, scale);
     false
 }
+
+/// `y[j][i] = x[i][j]` for a block of 16 × 16 numbers.
+#[inline]
+pub(crate) fn transpose16<T: Real>(x: &[[T; 16]; 16], y: &mut [[T; 16]; 16]) {
+    #[cfg(target_arch = "x86_64")]
+    if T::NAME == "f32" && avx512() {
+        let (x, y): (&[f32], &mut [f32]) = (bytemuck::cast_slice(x.as_flattened()), bytemuck::cast_slice_mut(y.as_flattened_mut()));
+        // SAFETY: AVX-512 was detected, which is all the kernel needs; it checks its slices itself.
+        #[allow(unsafe_code)]
+        unsafe {
+            x86::transpose16_avx512(x, y)
+        };
+        return;
+    }
+    for i in 0..16 {
+        for j in 0..16 {
+            y[j][i] = x[i][j];
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_is_transposed_in_both_precisions() {
+        fn check<T: Real>() {
+            let x: [[T; 16]; 16] = std::array::from_fn(|i| std::array::from_fn(|j| T::of((16 * i + j) as f64)));
+            let mut y = [[T::NAN; 16]; 16];
+            transpose16(&x, &mut y);
+            assert!((0..256).all(|i| y[i % 16][i / 16] == x[i / 16][i % 16]));
+        }
+        check::<f32>();
+        check::<f64>();
+    }
+}
