@@ -88,10 +88,6 @@ impl<T: Real> LaneFft<T> {
         Ok(LaneFft { n, stages })
     }
 
-    /// Number of points.
-    pub fn len(&self) -> usize {
-        self.n
-    }
 
     /// Transforms the first n points of `b.re`, `b.im`, where the result is left; the other two arrays hold rubbish then.
     ///

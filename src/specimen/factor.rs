@@ -305,7 +305,7 @@ mod tests {
     #[test]
     fn the_projection_is_the_integral_of_the_potential() {
         for f in ["C", "Zr", "Au"].iter().flat_map(|s| all(s)) {
-            for r in [0.2, 0.7, 1.5] {
+            for r in [0.2f64, 0.7, 1.5] {
                 // z = sinh t resolves the cusp; beyond 30 Å nothing is left.
                 let at = |t: f64| f.potential(Length::angstrom(r.hypot(t.sinh()))) * t.cosh();
                 let sum = 2.0 * integral(0.0, 4.1, 4000, at);

@@ -4,6 +4,7 @@
 mod support;
 
 mod metrics;
+mod multislice;
 mod optics;
 mod ptycho;
 mod stem;

@@ -1,0 +1,285 @@
+//! The passes of multislice, on sixteen rows or columns at a time.
+//!
+//! A wave is never stored as a plain spectrum. Between two passes it is half transformed, and only the columns kx inside the band limit
+//! exist, `kept` of them (a multiple of 16):
+//!
+//! ```text
+//! u1   after the row pass      [row band][wave][re, im][kept kx][16 y]
+//! u2   after the column pass   [column band][wave][re, im][y][16 kx]
+//! ```
+//!
+//! A row pass reads u2, transforms 16 rows back along x, multiplies by the transmission, transforms along x, multiplies by the part of the
+//! propagator that depends on kx, and writes u1; a column pass reads u1, transforms 16 columns along y, multiplies by the rest of the
+//! propagator and the band limit, transforms back and writes u2. Each writes one contiguous chunk a band, so that bands are
+//! shared out to threads, and what lies between the transforms of a band stays in the first-level cache. Reading transposes
+//! blocks of 16 × 16.
+
+use num_complex::Complex;
+
+use crate::error::Error;
+use crate::fft::{Direction, LANES, Lane, LaneBuffers, LaneFft, frequency_index};
+use crate::optics::Grid;
+use crate::real::Real;
+use crate::shape::try_zeroed;
+use crate::simd::{transpose16, vectorized};
+
+/// Whether a factor is taken as it is or conjugated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Conjugate {
+    No,
+    Yes,
+}
+
+/// Sizes, transforms and the band limit of a grid.
+#[derive(Clone, Debug)]
+pub(crate) struct Engine<T: Real> {
+    pub ny: usize,
+    pub nx: usize,
+    /// Bands of 16 rows, and the rows they have room for.
+    pub bands: usize,
+    pub padded: usize,
+    /// Columns that are kept, a multiple of 16; the bands of 16 that they make.
+    pub kept: usize,
+    pub columns: usize,
+    /// Of the kept columns, so many from index 0 and so many up to the last; the others are padding.
+    low: usize,
+    high: usize,
+    fx: LaneFft<T>,
+    fy: LaneFft<T>,
+    /// Band limit × 1/(nx ny), (columns, ny).
+    mask: Vec<Lane<T>>,
+    /// Frequencies of the kept columns and of the rows, 1/Å.
+    pub kx: Vec<f64>,
+    pub ky: Vec<f64>,
+}
+
+impl<T: Real> Engine<T> {
+    /// `pass(|k|)` is the band limit, 0 above `limit`; 1/Å.
+    pub fn new(grid: &Grid, limit: f64, pass: impl Fn(f64) -> f64) -> Result<Self, Error> {
+        let [ny, nx] = grid.dims;
+        let [ly, lx] = grid.extent().map(|l| l.to_angstrom());
+        let reach = (limit * lx).floor();
+        let (mut low, mut high) = (nx, 0);
+        if 2.0 * reach + 1.0 < nx as f64 {
+            (low, high) = (reach as usize + 1, reach as usize);
+        }
+        if (low + high).next_multiple_of(LANES) >= nx {
+            (low, high) = (nx, 0);
+        }
+        let kept = (low + high).next_multiple_of(LANES);
+        let (bands, columns) = (ny.div_ceil(LANES), kept / LANES);
+        let mut engine = Engine {
+            ny,
+            nx,
+            bands,
+            padded: bands * LANES,
+            kept,
+            columns,
+            low,
+            high,
+            fx: LaneFft::new(nx)?,
+            fy: LaneFft::new(ny)?,
+            mask: try_zeroed(columns * ny)?,
+            kx: vec![0.0; kept],
+            ky: (0..ny).map(|i| frequency_index(i, ny) as f64 / ly).collect(),
+        };
+        for i in 0..kept {
+            let Some(column) = engine.column(i) else { continue };
+            engine.kx[i] = frequency_index(column, nx) as f64 / lx;
+            for iy in 0..ny {
+                let k = engine.ky[iy].hypot(engine.kx[i]);
+                let a = if k <= limit { pass(k) } else { 0.0 };
+                engine.mask[i / LANES * ny + iy][i % LANES] = T::of(a / (nx * ny) as f64);
+            }
+        }
+        Ok(engine)
+    }
+
+    /// The column of the spectrum that the kept one with index i is.
+    pub fn column(&self, i: usize) -> Option<usize> {
+        match i {
+            i if i < self.low => Some(i),
+            i if i < self.low + self.high => Some(self.nx - self.high + i - self.low),
+            _ => None,
+        }
+    }
+
+    /// Lanes of u1, of u2, of one set of transform buffers, and of a wave in real space, a band's chunk of which is 2 nx.
+    pub fn u1_len(&self, waves: usize) -> usize {
+        self.bands * self.u1_chunk(waves)
+    }
+    pub fn u1_chunk(&self, waves: usize) -> usize {
+        waves * 2 * self.kept
+    }
+    pub fn u2_len(&self, waves: usize) -> usize {
+        self.columns * self.u2_chunk(waves)
+    }
+    pub fn u2_chunk(&self, waves: usize) -> usize {
+        waves * 2 * self.padded
+    }
+    pub fn side(&self) -> usize {
+        self.padded.max(self.nx).max(self.kept)
+    }
+    pub fn real_len(&self) -> usize {
+        self.bands * 2 * self.nx
+    }
+
+    /// Sixteen rows of a wave (ny, nx); zeros below its last row.
+    pub fn load_rows(&self, psi: &[Complex<T>], band: usize, b: &mut LaneBuffers<'_, T>) {
+        for i in 0..LANES {
+            let y = band * LANES + i;
+            if y < self.ny {
+                for (x, z) in psi[y * self.nx..(y + 1) * self.nx].iter().enumerate() {
+                    (b.re[x][i], b.im[x][i]) = (z.re, z.im);
+                }
+            } else {
+                for x in 0..self.nx {
+                    (b.re[x][i], b.im[x][i]) = (T::ZERO, T::ZERO);
+                }
+            }
+        }
+    }
+
+    /// The inverse of [`Engine::load_rows`], into the rows of this band.
+    pub fn store_rows(&self, re: &[Lane<T>], im: &[Lane<T>], rows: &mut [Complex<T>]) {
+        for (i, row) in rows.chunks_mut(self.nx).enumerate() {
+            for (x, z) in row.iter_mut().enumerate() {
+                *z = Complex::new(re[x][i], im[x][i]);
+            }
+        }
+    }
+
+    /// b ← t b, or t̄ b, for sixteen rows of a transmission, (2, nx).
+    pub fn multiply(&self, t: &[Lane<T>], conjugate: Conjugate, b: &mut LaneBuffers<'_, T>) {
+        let n = self.nx;
+        let (tr, ti) = t.split_at(n);
+        let (re, im) = (&mut b.re[..n], &mut b.im[..n]);
+        let sign = sign::<T>(conjugate);
+        vectorized!({
+            for x in 0..n {
+                for l in 0..LANES {
+                    let (ar, ai, tr, ti) = (re[x][l], im[x][l], tr[x][l], sign * ti[x][l]);
+                    re[x][l] = ar * tr - ai * ti;
+                    im[x][l] = ar * ti + ai * tr;
+                }
+            }
+        })
+    }
+
+    /// Transforms sixteen rows along x.
+    pub fn along_x(&self, b: &mut LaneBuffers<'_, T>, direction: Direction) {
+        self.fx.run(b, direction);
+    }
+
+    /// Writes the kept columns, times `px`, into a chunk (2, kept) of u1.
+    pub fn keep(&self, b: &LaneBuffers<'_, T>, px: &[[T; 2]], conjugate: Conjugate, chunk: &mut [Lane<T>]) {
+        let (re, im) = chunk.split_at_mut(self.kept);
+        let sign = sign::<T>(conjugate);
+        let mut part = |from: usize, to: usize, n: usize| {
+            let (br, bi) = (&b.re[from..from + n], &b.im[from..from + n]);
+            let (re, im, px) = (&mut re[to..to + n], &mut im[to..to + n], &px[to..to + n]);
+            vectorized!({
+                for x in 0..n {
+                    let [pr, pi] = [px[x][0], sign * px[x][1]];
+                    for l in 0..LANES {
+                        re[x][l] = br[x][l] * pr - bi[x][l] * pi;
+                        im[x][l] = br[x][l] * pi + bi[x][l] * pr;
+                    }
+                }
+            })
+        };
+        part(0, 0, self.low);
+        part(self.nx - self.high, self.low, self.high);
+        for x in self.low + self.high..self.kept {
+            (re[x], im[x]) = ([T::ZERO; LANES], [T::ZERO; LANES]);
+        }
+    }
+
+    /// Reads sixteen columns of one wave out of u1.
+    pub fn gather_columns(&self, u1: &[Lane<T>], waves: usize, w: usize, c: usize, b: &mut LaneBuffers<'_, T>) {
+        for band in 0..self.bands {
+            let at = (band * waves + w) * 2 * self.kept + c * LANES;
+            let y = band * LANES;
+            block(&u1[at..], &mut b.re[y..]);
+            block(&u1[at + self.kept..], &mut b.im[y..]);
+        }
+    }
+
+    /// Transforms sixteen columns along y.
+    pub fn along_y(&self, b: &mut LaneBuffers<'_, T>, direction: Direction) {
+        self.fy.run(b, direction);
+    }
+
+    /// b ← py · band limit/N · b for column band c.
+    pub fn propagate(&self, c: usize, py: &[[T; 2]], conjugate: Conjugate, b: &mut LaneBuffers<'_, T>) {
+        let n = self.ny;
+        let (re, im, mask) = (&mut b.re[..n], &mut b.im[..n], &self.mask[c * n..(c + 1) * n]);
+        let (py, sign) = (&py[..n], sign::<T>(conjugate));
+        vectorized!({
+            for y in 0..n {
+                let [pr, pi] = [py[y][0], sign * py[y][1]];
+                for l in 0..LANES {
+                    let (ar, ai) = (re[y][l] * mask[y][l], im[y][l] * mask[y][l]);
+                    re[y][l] = ar * pr - ai * pi;
+                    im[y][l] = ar * pi + ai * pr;
+                }
+            }
+        })
+    }
+
+    /// Writes sixteen columns into a wave's chunk (2, padded) of u2.
+    pub fn store_columns(&self, b: &LaneBuffers<'_, T>, chunk: &mut [Lane<T>]) {
+        let (re, im) = chunk.split_at_mut(self.padded);
+        re[..self.ny].copy_from_slice(&b.re[..self.ny]);
+        im[..self.ny].copy_from_slice(&b.im[..self.ny]);
+        re[self.ny..].fill([T::ZERO; LANES]);
+        im[self.ny..].fill([T::ZERO; LANES]);
+    }
+
+    /// Reads sixteen rows of one wave out of u2: kept columns to their places, zeros between.
+    pub fn gather_rows(&self, u2: &[Lane<T>], waves: usize, w: usize, band: usize, b: &mut LaneBuffers<'_, T>) {
+        let gap = self.low..self.nx - self.high;
+        b.re[gap.clone()].fill([T::ZERO; LANES]);
+        b.im[gap].fill([T::ZERO; LANES]);
+        for c in 0..self.columns {
+            let at = (c * waves + w) * 2 * self.padded + band * LANES;
+            let i = c * LANES;
+            let straight = if i + LANES <= self.low {
+                Some(i)
+            } else if i >= self.low && i + LANES <= self.low + self.high {
+                Some(self.nx - self.high + i - self.low)
+            } else {
+                None
+            };
+            if let Some(x) = straight {
+                block(&u2[at..], &mut b.re[x..]);
+                block(&u2[at + self.padded..], &mut b.im[x..]);
+            } else {
+                let (mut re, mut im) = ([[T::ZERO; LANES]; LANES], [[T::ZERO; LANES]; LANES]);
+                block(&u2[at..], &mut re);
+                block(&u2[at + self.padded..], &mut im);
+                for j in 0..LANES {
+                    if let Some(x) = self.column(i + j) {
+                        (b.re[x], b.im[x]) = (re[j], im[j]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn sign<T: Real>(conjugate: Conjugate) -> T {
+    match conjugate {
+        Conjugate::No => T::ONE,
+        Conjugate::Yes => -T::ONE,
+    }
+}
+
+/// Transposes the first 16 × 16 numbers.
+#[inline]
+fn block<T: Real>(x: &[Lane<T>], y: &mut [Lane<T>]) {
+    let (Some(x), Some(y)) = (x.first_chunk::<LANES>(), y.first_chunk_mut::<LANES>()) else {
+        unreachable!("bands are whole")
+    };
+    transpose16(x, y);
+}

@@ -1,0 +1,565 @@
+//! The multislice plan: transmission functions, and waves through them.
+
+use std::f64::consts::{PI, TAU};
+
+use num_complex::Complex;
+
+use crate::error::{Error, check_len};
+use crate::fft::{Direction, LANES, Lane, LaneBuffers};
+use crate::multislice::MultisliceParams;
+use crate::multislice::engine::{Conjugate, Engine};
+use crate::optics::Grid;
+use crate::optics::constants::checked_wavelength;
+use crate::par::Par;
+use crate::real::Real;
+use crate::shape::{checked_len, try_zeroed};
+use crate::simd::vectorized;
+use crate::specimen::Potential;
+use crate::tensor::Tensor;
+use crate::units::Length;
+
+/// Bytes of waves that are worked on together: what the second-level caches of a few cores hold.
+const GROUP_BYTES: usize = 3 << 20;
+
+/// The two factors of a slice's propagator: `exp(−iπλΔz k² − 2πiΔz k tan θ)` for one axis.
+#[derive(Clone, Debug)]
+pub(crate) struct Propagator<T> {
+    pub px: Vec<[T; 2]>,
+    pub py: Vec<[T; 2]>,
+}
+
+/// Band-limited transmission functions of all slices, as [`Multislice`] uses them. Made by [`Multislice::transmission`].
+#[derive(Clone, Debug)]
+pub struct Transmission<T: Real> {
+    /// (slices, bands, re/im, nx) lanes of 16 rows.
+    pub(crate) lanes: Vec<Lane<T>>,
+    slices: usize,
+}
+
+impl<T: Real> Transmission<T> {
+    /// Number of slices.
+    pub fn len(&self) -> usize {
+        self.slices
+    }
+
+    /// There is at least one slice.
+    pub fn is_empty(&self) -> bool {
+        self.slices == 0
+    }
+
+    /// Bytes it holds.
+    pub fn bytes(&self) -> u64 {
+        (self.lanes.len() * size_of::<Lane<T>>()) as u64
+    }
+}
+
+/// Buffers of a run, made by [`Multislice::scratch`]; any number of runs may use them one after the other.
+#[derive(Clone, Debug)]
+pub struct MultisliceScratch<T: Real> {
+    pub(crate) lanes: Vec<Lane<T>>,
+}
+
+/// Waves through a thick specimen, slice after slice.
+///
+/// ```text
+/// ψ_{n+1} = F⁻¹{ A P_n F{ t_n ψ_n } },   t_n = F⁻¹{ A F{ exp((i − μ) σ V_n) } },   P_n(k) = exp(−iπλΔz_n k² − 2πi Δz_n k·tan θ)
+/// ```
+///
+/// V_n is the projected potential of slice n, Δz_n its thickness, σ the interaction parameter, λ the wavelength, μ the absorption, θ the
+/// tilt of the beam, A the band limit. The last slice is followed by its propagator too: the exit wave is that in the plane at the end
+/// of the last slice.
+///
+/// Waves of any kind may enter: plane waves ([`Multislice::plane_waves`]), probes ([`crate::optics::Probe`]), many at a time. For gradients see
+/// [`crate::multislice::MultisliceFunction`], which runs the same code.
+///
+/// # Shapes
+/// Waves `[waves, y, x]`, potentials `[slices, y, x]`.
+///
+/// # References
+/// J. M. Cowley, A. F. Moodie, *Acta Cryst.* 10, 609 (1957); E. J. Kirkland, *Advanced Computing in Electron Microscopy*, 3rd ed.,
+/// Springer (2020), equations 6.91 to 6.94; K. Ishizuka, *Acta Cryst.* A38, 773 (1982), for the tilt.
+///
+/// # Examples
+/// ```
+/// use exitwave::multislice::{Multislice, MultisliceParams};
+/// use exitwave::optics::Grid;
+/// use exitwave::specimen::{PotentialParams, PotentialPlan, crystals};
+/// use exitwave::units::Length;
+///
+/// let sto = crystals::strontium_titanate().repeated([2, 2, 5])?;
+/// let grid = Grid { dims: [64, 64], sampling: [Length::angstrom(2.0 * 3.905 / 64.0); 2] };
+/// let potential = PotentialPlan::<f32>::new(&sto, &PotentialParams { grid, ..Default::default() })?.build()?;
+/// let params = MultisliceParams { grid, thickness: potential.thickness.clone(), ..Default::default() };
+/// let multislice = Multislice::new(&params)?;
+/// let transmission = multislice.transmission(&potential)?;
+/// let exit = multislice.exit_waves(&transmission, &multislice.plane_waves(1)?)?;
+/// let mean = exit.as_slice().iter().map(|z| z.norm_sqr()).sum::<f32>() / 4096.0;
+/// assert!(mean > 0.9 && mean <= 1.0);
+/// # Ok::<(), exitwave::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Multislice<T: Real> {
+    pub(crate) params: MultisliceParams,
+    pub(crate) engine: Engine<T>,
+    pub(crate) lambda: f64,
+    pub(crate) sigma: f64,
+    /// One a distinct thickness, and which of them a slice has.
+    propagators: Vec<Propagator<T>>,
+    which: Vec<usize>,
+    one: Propagator<T>,
+    pub(crate) group: usize,
+}
+
+impl<T: Real> Multislice<T> {
+    /// Plans a specimen with slices of these thicknesses.
+    ///
+    /// # Errors
+    /// [`Error::Param`] for a parameter outside its range, [`Error::OverBudget`], [`Error::OutOfMemory`].
+    pub fn new(params: &MultisliceParams) -> Result<Self, Error> {
+        params.check()?;
+        let lambda = checked_wavelength(params.energy, &params.constants)?;
+        let sigma = params.constants.interaction_parameter(params.energy);
+        let grid = params.grid;
+        let pixels = checked_len(&[grid.dims[0], grid.dims[1]])?;
+        params.limits.check((pixels as u64).saturating_mul(4 * size_of::<T>() as u64))?;
+        let engine = Engine::new(&grid, params.band_limit.radius(&grid), |k| params.band_limit.pass(&grid, k))?;
+
+        let mut distinct: Vec<f64> = Vec::new();
+        let mut which = Vec::with_capacity(params.thickness.len());
+        for t in params.thickness.iter().map(|t| t.to_angstrom()) {
+            // Equal thicknesses differ by rounding where boundaries were subtracted.
+            let found = distinct.iter().position(|d| (d - t).abs() <= 1e-12 * t.abs());
+            which.push(found.unwrap_or_else(|| {
+                distinct.push(t);
+                distinct.len() - 1
+            }));
+        }
+        let tilt = params.tilt.map(|t| t.to_rad().tan());
+        let propagators = distinct.iter().map(|&dz| propagator(&engine, lambda, dz, tilt)).collect();
+        let one = propagator(&engine, lambda, 0.0, [0.0; 2]);
+        let wave = (engine.u1_len(1) + engine.u2_len(1)) * size_of::<Lane<T>>();
+        let group = (GROUP_BYTES / wave).clamp(1, 16);
+        Ok(Multislice { params: params.clone(), engine, lambda, sigma, propagators, which, one, group })
+    }
+
+    /// The pixels of waves and slices.
+    pub fn grid(&self) -> &Grid {
+        &self.params.grid
+    }
+
+    /// Number of slices.
+    pub fn slices(&self) -> usize {
+        self.which.len()
+    }
+
+    /// The wavelength.
+    pub fn wavelength(&self) -> Length {
+        Length::angstrom(self.lambda)
+    }
+
+    /// The interaction parameter σ, rad/(V Å).
+    pub fn interaction_parameter(&self) -> f64 {
+        self.sigma
+    }
+
+    /// Waves that advance together; a batch of more is cut into such groups.
+    pub fn group(&self) -> usize {
+        self.group
+    }
+
+    /// Bytes that a run needs beside its input and output: the transmissions of all slices, and the buffers of a group of waves.
+    pub fn workspace_bytes(&self) -> u64 {
+        let transmission = self.engine.real_len() * self.slices();
+        ((transmission + self.scratch_lanes()) * size_of::<Lane<T>>()) as u64
+    }
+
+    /// Plane waves of amplitude 1 along the axis, `[waves, y, x]`.
+    ///
+    /// # Errors
+    /// [`Error::OutOfMemory`].
+    pub fn plane_waves(&self, waves: usize) -> Result<Tensor<Complex<T>>, Error> {
+        let [ny, nx] = self.params.grid.dims;
+        let mut psi = try_zeroed(checked_len(&[waves, ny, nx])?)?;
+        psi.fill(Complex::new(T::ONE, T::ZERO));
+        Tensor::from_vec(&[waves, ny, nx], psi)
+    }
+
+    /// Buffers for the `_into` methods.
+    ///
+    /// # Errors
+    /// [`Error::OverBudget`], [`Error::OutOfMemory`].
+    pub fn scratch(&self) -> Result<MultisliceScratch<T>, Error> {
+        self.params.limits.check(self.workspace_bytes())?;
+        Ok(MultisliceScratch { lanes: try_zeroed(self.scratch_lanes())? })
+    }
+
+    fn scratch_lanes(&self) -> usize {
+        let e = &self.engine;
+        e.u1_len(self.group) + e.u2_len(self.group) + self.works_len()
+    }
+
+    /// Lanes of the transform buffers of all threads: two sets each.
+    pub(crate) fn works_len(&self) -> usize {
+        self.threads() * 8 * self.engine.side()
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.params.par.count()
+    }
+
+    pub(crate) fn par(&self) -> &Par {
+        &self.params.par
+    }
+
+    pub(crate) fn step(&self, n: usize) -> &Propagator<T> {
+        &self.propagators[self.which[n]]
+    }
+
+    /// The band-limited transmission functions of a potential.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for another number of slices or another grid, [`Error::OverBudget`], [`Error::OutOfMemory`].
+    pub fn transmission(&self, potential: &Potential<T>) -> Result<Transmission<T>, Error> {
+        let [ny, nx] = self.params.grid.dims;
+        let want = [self.slices(), ny, nx];
+        if potential.values.dims() != want {
+            return Err(Error::shape("Multislice::transmission", &want, potential.values.dims()));
+        }
+        let mut scratch = self.scratch()?;
+        let lanes = try_zeroed(self.engine.real_len() * self.slices())?;
+        let mut t = Transmission { lanes, slices: self.slices() };
+        self.transmission_into(potential.values.as_slice(), &mut t, &mut scratch);
+        Ok(t)
+    }
+
+    /// Computes the transmission functions of another potential into `t`.
+    ///
+    /// # Panics
+    /// - if `v.len()` is not slices × pixels,
+    /// - if `t` or `scratch` were made by another plan.
+    pub fn transmission_into(&self, v: &[T], t: &mut Transmission<T>, scratch: &mut MultisliceScratch<T>) {
+        check_len("Multislice::transmission_into", "v", self.slices() * self.params.grid.len(), v.len());
+        self.transmit(v, &mut t.lanes, &mut scratch.lanes);
+    }
+
+    /// e = exp((i − μ)σV) in lanes, then its band limit.
+    pub(crate) fn transmit(&self, v: &[T], t: &mut [Lane<T>], scratch: &mut [Lane<T>]) {
+        // v is (slices, ny, nx), t is (slices, bands, 2, nx)
+        let e = &self.engine;
+        let (chunk, pixels) = (2 * e.nx, e.ny * e.nx);
+        let mut none = vec![(); self.threads()];
+        self.par().chunks_with(t, chunk, &mut none, |i, t, ()| {
+            self.exponential(&v[i / e.bands * pixels..][..pixels], i % e.bands, t);
+        });
+        self.filter(t, scratch);
+    }
+
+    /// Sixteen rows of exp((i − μ)σV), (2, nx).
+    pub(crate) fn exponential(&self, v: &[T], band: usize, t: &mut [Lane<T>]) {
+        let e = &self.engine;
+        let (re, im) = t.split_at_mut(e.nx);
+        for i in 0..LANES {
+            let y = band * LANES + i;
+            for x in 0..e.nx {
+                re[x][i] = if y < e.ny { v[y * e.nx + x] } else { T::ZERO };
+            }
+        }
+        let (sigma, mu) = (self.sigma, self.params.absorption);
+        vectorized!({
+            for (re, im) in re.iter_mut().zip(im.iter_mut()) {
+                for l in 0..LANES {
+                    let (s, c) = sin_cos(sigma * re[l].f64());
+                    let (s, c) = (T::of(s), T::of(c));
+                    if mu == 0.0 {
+                        (re[l], im[l]) = (c, s);
+                    } else {
+                        let a = T::of((-mu * sigma * re[l].f64()).exp());
+                        (re[l], im[l]) = (a * c, a * s);
+                    }
+                }
+            }
+        });
+        for i in 0..LANES {
+            if band * LANES + i >= e.ny {
+                for x in 0..e.nx {
+                    (re[x][i], im[x][i]) = (T::ZERO, T::ZERO);
+                }
+            }
+        }
+    }
+
+    /// Band-limits fields in lanes, (fields, bands, 2, nx), in place: self-adjoint.
+    pub(crate) fn filter(&self, t: &mut [Lane<T>], scratch: &mut [Lane<T>]) {
+        let e = &self.engine;
+        let (field, chunk) = (e.real_len(), 2 * e.nx);
+        for fields in t.chunks_mut(field * self.group) {
+            let waves = fields.len() / field;
+            let (u1, u2, works) = self.split(scratch, waves);
+            let mut works = self.works(works);
+            self.par().chunks_with(u1, e.u1_chunk(waves), &mut works, |band, u1, [b, _]| {
+                for (w, u1) in u1.chunks_mut(2 * e.kept).enumerate() {
+                    let t = &fields[w * field + band * chunk..][..chunk];
+                    b.re[..e.nx].copy_from_slice(&t[..e.nx]);
+                    b.im[..e.nx].copy_from_slice(&t[e.nx..]);
+                    e.along_x(b, Direction::Forward);
+                    e.keep(b, &self.one.px, Conjugate::No, u1);
+                }
+            });
+            self.columns(&self.one, Conjugate::No, waves, u1, u2, &mut works);
+            self.par().chunks_with(fields, chunk, &mut works, |i, t, [b, _]| {
+                e.gather_rows(u2, waves, i / e.bands, i % e.bands, b);
+                e.along_x(b, Direction::Inverse);
+                t[..e.nx].copy_from_slice(&b.re[..e.nx]);
+                t[e.nx..].copy_from_slice(&b.im[..e.nx]);
+            });
+        }
+    }
+
+    /// u1, u2 and the transform buffers out of one piece of memory.
+    pub(crate) fn split<'s>(
+        &self,
+        scratch: &'s mut [Lane<T>],
+        waves: usize,
+    ) -> (&'s mut [Lane<T>], &'s mut [Lane<T>], &'s mut [Lane<T>]) {
+        let e = &self.engine;
+        let (u1, rest) = scratch.split_at_mut(e.u1_len(waves));
+        let (u2, rest) = rest.split_at_mut(e.u2_len(waves));
+        (u1, u2, &mut rest[..self.works_len()])
+    }
+
+    /// Two sets of transform buffers a thread.
+    pub(crate) fn works<'s>(&self, words: &'s mut [Lane<T>]) -> Vec<[LaneBuffers<'s, T>; 2]> {
+        let side = self.engine.side();
+        let sets = words.chunks_exact_mut(8 * side).take(self.threads());
+        sets.map(|set| {
+            let (a, b) = set.split_at_mut(4 * side);
+            [LaneBuffers::new(a, side), LaneBuffers::new(b, side)]
+        })
+        .collect()
+    }
+
+    /// u2 = F_y⁻¹ A P_y F_y u1.
+    pub(crate) fn columns(
+        &self,
+        p: &Propagator<T>,
+        conjugate: Conjugate,
+        waves: usize,
+        u1: &[Lane<T>],
+        u2: &mut [Lane<T>],
+        works: &mut [[LaneBuffers<'_, T>; 2]],
+    ) {
+        let e = &self.engine;
+        self.par().chunks_with(u2, e.u2_chunk(waves), works, |c, u2, [b, _]| {
+            for (w, u2) in u2.chunks_mut(2 * e.padded).enumerate() {
+                e.gather_columns(u1, waves, w, c, b);
+                e.along_y(b, Direction::Forward);
+                e.propagate(c, &p.py, conjugate, b);
+                e.along_y(b, Direction::Inverse);
+                e.store_columns(b, u2);
+            }
+        });
+    }
+
+    /// u1 = P_x F_x t ψ for waves (waves, ny, nx).
+    pub(crate) fn enter(
+        &self,
+        t: &[Lane<T>],
+        p: &Propagator<T>,
+        psi: &[Complex<T>],
+        u1: &mut [Lane<T>],
+        works: &mut [[LaneBuffers<'_, T>; 2]],
+    ) {
+        let e = &self.engine;
+        let pixels = e.ny * e.nx;
+        let waves = psi.len() / pixels;
+        self.par().chunks_with(u1, e.u1_chunk(waves), works, |band, u1, [b, _]| {
+            for (psi, u1) in psi.chunks(pixels).zip(u1.chunks_mut(2 * e.kept)) {
+                e.load_rows(psi, band, b);
+                e.multiply(&t[band * 2 * e.nx..][..2 * e.nx], Conjugate::No, b);
+                e.along_x(b, Direction::Forward);
+                e.keep(b, &p.px, Conjugate::No, u1);
+            }
+        });
+    }
+
+    /// u1 = P_x F_x t F_x⁻¹ u2: from the end of one slice into the next.
+    pub(crate) fn advance(
+        &self,
+        t: &[Lane<T>],
+        p: &Propagator<T>,
+        waves: usize,
+        u2: &[Lane<T>],
+        u1: &mut [Lane<T>],
+        works: &mut [[LaneBuffers<'_, T>; 2]],
+    ) {
+        let e = &self.engine;
+        self.par().chunks_with(u1, e.u1_chunk(waves), works, |band, u1, [b, _]| {
+            for (w, u1) in u1.chunks_mut(2 * e.kept).enumerate() {
+                e.gather_rows(u2, waves, w, band, b);
+                e.along_x(b, Direction::Inverse);
+                e.multiply(&t[band * 2 * e.nx..][..2 * e.nx], Conjugate::No, b);
+                e.along_x(b, Direction::Forward);
+                e.keep(b, &p.px, Conjugate::No, u1);
+            }
+        });
+    }
+
+    /// ψ = F_x⁻¹ u2, as rows.
+    pub(crate) fn leave(&self, u2: &[Lane<T>], psi: &mut [Complex<T>], works: &mut [[LaneBuffers<'_, T>; 2]]) {
+        let e = &self.engine;
+        let pixels = e.ny * e.nx;
+        let waves = psi.len() / pixels;
+        // One wave is shared out by bands, several by waves.
+        let chunk = if waves == 1 { LANES * e.nx } else { pixels };
+        self.par().chunks_with(psi, chunk, works, |i, psi, [b, _]| {
+            for (j, rows) in psi.chunks_mut(LANES * e.nx).enumerate() {
+                let (w, band) = if waves == 1 { (0, i) } else { (i, j) };
+                e.gather_rows(u2, waves, w, band, b);
+                e.along_x(b, Direction::Inverse);
+                e.store_rows(b.re, b.im, rows);
+            }
+        });
+    }
+
+    /// The waves behind the specimen.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for waves that are not `[waves, y, x]` or a transmission of another plan, [`Error::OverBudget`],
+    /// [`Error::OutOfMemory`].
+    pub fn exit_waves(&self, t: &Transmission<T>, psi: &Tensor<Complex<T>>) -> Result<Tensor<Complex<T>>, Error> {
+        let mut series = self.thickness_series(t, psi, &[self.slices()])?;
+        series.pop().ok_or(Error::OutOfMemory { bytes: 0 })
+    }
+
+    /// The waves behind the first n slices, for every n of `after`, in increasing order.
+    ///
+    /// # Errors
+    /// As [`Multislice::exit_waves`]; [`Error::Param`] for numbers of slices that do not increase, or are 0 or more than there are.
+    pub fn thickness_series(
+        &self,
+        t: &Transmission<T>,
+        psi: &Tensor<Complex<T>>,
+        after: &[usize],
+    ) -> Result<Vec<Tensor<Complex<T>>>, Error> {
+        let [ny, nx] = self.params.grid.dims;
+        let waves = psi.dims().first().copied().unwrap_or(0);
+        if *psi.dims() != [waves, ny, nx] || t.lanes.len() != self.engine.real_len() * self.slices() {
+            return Err(Error::shape("Multislice::exit_waves", &[waves, ny, nx], psi.dims()));
+        }
+        if after.windows(2).any(|w| w[1] <= w[0]) || after.first() == Some(&0) || after.last() > Some(&self.slices()) {
+            return Err(Error::param("after", format!("{after:?}"), "increasing numbers of slices, from 1 to all"));
+        }
+        let mut out = Vec::with_capacity(after.len());
+        for _ in after {
+            out.push(Tensor::from_vec(&[waves, ny, nx], try_zeroed(psi.len())?)?);
+        }
+        let mut scratch = self.scratch()?;
+        let pixels = ny * nx;
+        for (g, psi) in psi.as_slice().chunks(self.group * pixels).enumerate() {
+            let at = g * self.group * pixels;
+            self.propagate_group(t, psi, &mut scratch, |n, write| {
+                if let Ok(i) = after.binary_search(&n) {
+                    write(&mut out[i].as_mut_slice()[at..at + psi.len()]);
+                }
+            });
+        }
+        Ok(out)
+    }
+
+    /// Writes the exit waves of `psi` into `exit`, without allocating.
+    ///
+    /// # Panics
+    /// - if `psi.len()` is not a number of waves × pixels, or `exit.len() != psi.len()`,
+    /// - if `t` or `scratch` were made by another plan.
+    pub fn exit_waves_into(
+        &self,
+        t: &Transmission<T>,
+        psi: &[Complex<T>],
+        exit: &mut [Complex<T>],
+        scratch: &mut MultisliceScratch<T>,
+    ) {
+        let pixels = self.params.grid.len();
+        check_len("Multislice::exit_waves_into", "psi", psi.len().next_multiple_of(pixels), psi.len());
+        check_len("Multislice::exit_waves_into", "exit", psi.len(), exit.len());
+        let last = self.slices();
+        for (psi, exit) in psi.chunks(self.group * pixels).zip(exit.chunks_mut(self.group * pixels)) {
+            self.propagate_group(t, psi, scratch, |n, write| {
+                if n == last {
+                    write(exit);
+                }
+            });
+        }
+    }
+
+    /// One group of waves through all slices; after slice n, `visit(n + 1, write)` may have the waves written.
+    fn propagate_group(
+        &self,
+        t: &Transmission<T>,
+        psi: &[Complex<T>],
+        scratch: &mut MultisliceScratch<T>,
+        mut visit: impl FnMut(usize, &mut dyn FnMut(&mut [Complex<T>])),
+    ) {
+        let e = &self.engine;
+        let waves = psi.len() / (e.ny * e.nx);
+        check_len("Multislice", "t", e.real_len() * self.slices(), t.lanes.len());
+        let (u1, u2, works) = self.split(&mut scratch.lanes, waves);
+        let mut works = self.works(works);
+        for (n, t) in t.lanes.chunks(e.real_len()).enumerate() {
+            let p = self.step(n);
+            match n {
+                0 => self.enter(t, p, psi, u1, &mut works),
+                _ => self.advance(t, p, waves, u2, u1, &mut works),
+            }
+            self.columns(p, Conjugate::No, waves, u1, u2, &mut works);
+            visit(n + 1, &mut |out| self.leave(u2, out, &mut works));
+        }
+    }
+}
+
+/// Both factors of a propagator.
+pub(crate) fn propagator<T: Real>(e: &Engine<T>, lambda: f64, dz: f64, tilt: [f64; 2]) -> Propagator<T> {
+    let factor = |k: f64, tilt: f64| {
+        let (sin, cos) = (-PI * lambda * dz * k * k - TAU * dz * k * tilt).sin_cos();
+        [T::of(cos), T::of(sin)]
+    };
+    let px = e.kx.iter().map(|&k| factor(k, tilt[1])).collect();
+    let py = e.ky.iter().map(|&k| factor(k, tilt[0])).collect();
+    Propagator { px, py }
+}
+
+/// sin x and cos x for |x| below 1e5, to 1e-16 absolute: reduced to ±π/4 by two parts of π/2, then Taylor's series. Without branches,
+/// so that it runs in vectors.
+#[inline(always)]
+fn sin_cos(x: f64) -> (f64, f64) {
+    // Adding and subtracting 1.5·2⁵² rounds to an integer.
+    const ROUND: f64 = 6755399441055744.0;
+    // The first 33 bits of π/2, whose product with a small integer is exact, and the rest.
+    const HIGH: f64 = 1.5707963267341256;
+    const LOW: f64 = 6.077100506506192e-11;
+    let k = (x * std::f64::consts::FRAC_2_PI + ROUND) - ROUND;
+    let r = (x - k * HIGH) - k * LOW;
+    let r2 = r * r;
+    let s = r * (1.0 + r2 * (-1.0 / 6.0 + r2 * (1.0 / 120.0 + r2 * (-1.0 / 5040.0 + r2 * (1.0 / 362880.0
+        + r2 * (-1.0 / 39916800.0 + r2 * (1.0 / 6227020800.0 - r2 / 1307674368000.0)))))));
+    let c = 1.0 + r2 * (-0.5 + r2 * (1.0 / 24.0 + r2 * (-1.0 / 720.0 + r2 * (1.0 / 40320.0
+        + r2 * (-1.0 / 3628800.0 + r2 * (1.0 / 479001600.0 + r2 * (-1.0 / 87178291200.0 + r2 / 20922789888000.0)))))));
+    // The quadrant, k modulo 4, in numbers.
+    let q = k - 4.0 * ((k * 0.25 - 0.375 + ROUND) - ROUND);
+    let odd = q == 1.0 || q == 3.0;
+    let (a, b) = if odd { (c, s) } else { (s, c) };
+    (if q >= 2.0 { -a } else { a }, if q == 1.0 || q == 2.0 { -b } else { b })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sine_and_cosine_are_those_of_the_standard_library() {
+        for i in -20_000..20_000 {
+            let x = f64::from(i) * 0.00317 + f64::from(i % 7) * 100.0;
+            let (s, c) = sin_cos(x);
+            assert!((s - x.sin()).abs() < 4e-16 && (c - x.cos()).abs() < 4e-16, "{x}: {s} {} {c} {}", x.sin(), x.cos());
+        }
+    }
+}
