@@ -130,6 +130,7 @@
 #![warn(rust_2018_idioms)]
 
 pub mod autodiff;
+pub mod detect;
 pub mod error;
 pub mod fft;
 #[cfg(feature = "io")]

@@ -433,7 +433,7 @@ fn place(
         Projection::Infinite => put(slice_of(boundaries, z), whole),
         Projection::Finite => {
             // The cell repeats along the beam as often as the atom reaches; a bare charge is cut after one period.
-            let reach = factor.reach().min(lz);
+            let reach = if factor.reach().is_finite() { factor.reach() } else { lz };
             let images = (reach / lz).ceil() as i32;
             for image in -images..=images {
                 let nucleus = z + f64::from(image) * lz;

@@ -1,9 +1,7 @@
 //! Virtual detectors: which pixels are added up, and with which weights.
 
-use std::f64::consts::TAU;
-
+use crate::detect::{Edge, ring};
 use crate::error::Error;
-use crate::shape::{checked_len, try_zeroed};
 use crate::stem::DataSet;
 use crate::tensor::Tensor;
 use crate::units::Angle;
@@ -46,16 +44,6 @@ pub enum Detector {
     Mask(Tensor<f32>),
 }
 
-/// How a detector's edge cuts pixels.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Edge {
-    /// A pixel belongs to a detector or not, by its centre.
-    #[default]
-    Hard,
-    /// Weights fall from 1 to 0 linearly over one pixel; those of adjacent segments add up to the weight of their ring.
-    Soft,
-}
-
 impl Detector {
     /// How many images the detector gives: the number of segments, or 1.
     pub fn channels(&self) -> usize {
@@ -76,10 +64,10 @@ impl Detector {
     /// - [`Error::Shape`] for a mask that is not of the detector's shape.
     pub fn weights(&self, data: &DataSet, edge: Edge) -> Result<Tensor<f32>, Error> {
         let dims @ [dy, dx] = data.detector();
-        let grid = Grid { centre: data.centre(), pixel: data.calibration().pixel_angle().map(|a| a.to_rad()) };
+        let (centre, pixel) = (data.centre(), data.calibration().pixel_angle().map(|a| a.to_rad()));
         match self {
             Detector::Point { at } => {
-                let p: [f64; 2] = std::array::from_fn(|a| (grid.centre[a] + at[a].to_rad() / grid.pixel[a]).round());
+                let p: [f64; 2] = std::array::from_fn(|a| (centre[a] + at[a].to_rad() / pixel[a]).round());
                 if !(0..2).all(|a| p[a] >= 0.0 && p[a] < dims[a] as f64) {
                     return Err(Error::param("Detector::Point::at", format!("pixel {p:?}"), "a point on the detector"));
                 }
@@ -87,10 +75,10 @@ impl Detector {
                 w[[0, p[0] as usize, p[1] as usize]] = 1.0;
                 Ok(w)
             }
-            Detector::Disk { outer } => ring(dims, &grid, Angle::ZERO, *outer, 1, Angle::ZERO, edge),
-            Detector::Annulus { inner, outer } => ring(dims, &grid, *inner, *outer, 1, Angle::ZERO, edge),
+            Detector::Disk { outer } => ring(dims, centre, pixel, [Angle::ZERO, *outer], 1, Angle::ZERO, edge),
+            Detector::Annulus { inner, outer } => ring(dims, centre, pixel, [*inner, *outer], 1, Angle::ZERO, edge),
             Detector::Segments { inner, outer, segments, rotation } => {
-                ring(dims, &grid, *inner, *outer, *segments, *rotation, edge)
+                ring(dims, centre, pixel, [*inner, *outer], *segments, *rotation, edge)
             }
             Detector::Mask(mask) => {
                 if *mask.dims() != dims {
@@ -102,90 +90,6 @@ impl Detector {
                 mask.clone().reshape(&[1, dy, dx])
             }
         }
-    }
-}
-
-/// Centre in pixels, pixel size in radians.
-struct Grid {
-    centre: [f64; 2],
-    pixel: [f64; 2],
-}
-
-fn ring(
-    [dy, dx]: [usize; 2],
-    grid: &Grid,
-    inner: Angle,
-    outer: Angle,
-    segments: usize,
-    rotation: Angle,
-    edge: Edge,
-) -> Result<Tensor<f32>, Error> {
-    let (inner, outer, rotation) = (inner.to_rad(), outer.to_rad(), rotation.to_rad());
-    if !(inner >= 0.0 && outer > inner && outer.is_finite()) {
-        return Err(Error::param("Detector radii", format!("{inner} … {outer} rad"), "0 <= inner < outer, finite"));
-    }
-    if segments == 0 || segments > dy * dx {
-        return Err(Error::param("segments", segments, "from 1 to the number of pixels"));
-    }
-    if !rotation.is_finite() {
-        return Err(Error::param("rotation", rotation, "a finite angle"));
-    }
-    let len = checked_len(&[segments, dy, dx])?;
-    let mut w = Tensor::from_vec(&[segments, dy, dx], try_zeroed::<f32>(len)?)?;
-    let mut shares = vec![0.0; segments];
-    // One pixel, as an angle: the width of a soft edge.
-    let width = (grid.pixel[0] * grid.pixel[1]).sqrt();
-    for y in 0..dy {
-        for x in 0..dx {
-            let v = (y as f64 - grid.centre[0]) * grid.pixel[0];
-            let u = (x as f64 - grid.centre[1]) * grid.pixel[1];
-            let r = u.hypot(v);
-            let radial = match edge {
-                Edge::Hard => f64::from(r <= outer && (r >= inner || inner == 0.0)),
-                Edge::Soft => {
-                    let below = |limit: f64| ((limit - r) / width + 0.5).clamp(0.0, 1.0);
-                    below(outer) - if inner > 0.0 { below(inner) } else { 0.0 }
-                }
-            };
-            if radial == 0.0 {
-                continue;
-            }
-            split([u, v], rotation, width, edge, &mut shares);
-            for (s, share) in shares.iter().enumerate() {
-                w[[s, y, x]] = (radial * share) as f32;
-            }
-        }
-    }
-    Ok(w)
-}
-
-/// Which part of the pixel at `[u, v]` belongs to each segment; the parts add up to 1.
-fn split([u, v]: [f64; 2], rotation: f64, width: f64, edge: Edge, shares: &mut [f64]) {
-    let n = shares.len();
-    let turn = ((v.atan2(u) - rotation) / TAU).rem_euclid(1.0);
-    // The pixel in the very centre belongs to all alike, as soft edges say.
-    if edge == Edge::Hard && (n == 1 || u != 0.0 || v != 0.0) {
-        shares.fill(0.0);
-        shares[((turn * n as f64) as usize).min(n - 1)] = 1.0;
-        return;
-    }
-    if n == 1 || (u == 0.0 && v == 0.0) {
-        shares.fill(1.0 / n as f64);
-        return;
-    }
-    // The signed distance from the ray at which segment s begins, positive on the segment's side.
-    let beyond = |s: usize| {
-        let (sin, cos) = (rotation + TAU * s as f64 / n as f64).sin_cos();
-        ((cos * v - sin * u) / width + 0.5).clamp(0.0, 1.0)
-    };
-    for s in 0..n {
-        shares[s] = beyond(s).min(1.0 - beyond(s + 1));
-    }
-    let sum: f64 = shares.iter().sum();
-    if sum > 0.0 {
-        shares.iter_mut().for_each(|share| *share /= sum);
-    } else {
-        shares[((turn * n as f64) as usize).min(n - 1)] = 1.0;
     }
 }
 

@@ -228,7 +228,7 @@ fn potentials_of_atoms_equal_the_oracle() {
             // Theirs rounds π to single precision here, and Lobato's projected potential too.
             check("projected_scattering_factor_V_A3", &k, 1e-7, &|k| f.projected_fourier(k * k, 0.0));
             check("potential_V", &r, 1e-9, &|r| f.potential(Length::angstrom(r)));
-            check("projected_potential_VA", &r, 1e-6, &|r| f.projected(Length::angstrom(r)));
+            check("projected_potential_infinite_V_A", &r, 1e-6, &|r| f.projected(Length::angstrom(r)));
         }
     }
 }

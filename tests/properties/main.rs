@@ -3,10 +3,13 @@
 mod autodiff;
 #[path = "../support/dense.rs"]
 mod dense;
+mod detect;
 mod fft;
 mod linalg;
 mod metrics;
+mod multislice;
 mod op;
 mod optics;
 mod ptycho;
+mod specimen;
 mod stem;

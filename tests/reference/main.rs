@@ -5,5 +5,6 @@ mod dense;
 mod fft;
 mod linalg;
 mod metrics;
+mod multislice;
 mod optics;
 mod stem;
