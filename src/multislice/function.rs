@@ -64,7 +64,9 @@ impl Layout {
 
     /// The tape's slot of the wave after slice n (counting from 1), if it has one.
     fn slot(&self, n: usize) -> Option<usize> {
-        if n == self.slices {
+        if n == 0 {
+            None
+        } else if n == self.slices {
             Some(self.kept() - 1)
         } else if n.is_multiple_of(self.every) {
             Some(n / self.every - 1)
@@ -268,8 +270,8 @@ impl<T: Real> Function<T> for MultisliceFunction<T> {
                     None => &stretch[(n - first) * l.u2..][..size],
                 };
                 let before = match l.slot(n) {
-                    _ if n == 0 => None,
                     Some(i) => Some(&tape[i * l.u2..][..size]),
+                    None if n == 0 => None,
                     None => Some(&stretch[(n - first - 1) * l.u2..][..size]),
                 };
 

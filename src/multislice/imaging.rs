@@ -44,7 +44,7 @@ pub enum Averaging {
     Envelope,
     /// Images of several focus values and beam directions are added up with Gaussian weights: right to any order.
     ///
-    /// The spreads are those of [`CtfParams`]; `focus` values reach to ±2.5 standard deviations, and `directions`² tilts to the same
+    /// The spreads are those of [`CtfParams`]; `focus` values reach to ±3.5 standard deviations, and `directions`² tilts to the same
     /// number of those of the source, by the trapezoidal rule.
     Explicit {
         /// Number of focus values.
@@ -177,7 +177,7 @@ fn points(ctf: &CtfParams, averaging: Averaging) -> Result<Vec<(f64, Shifted)>, 
         if n == 1 || rms == 0.0 {
             return vec![(1.0, 0.0)];
         }
-        let at = |i: usize| 2.5 * (2.0 * i as f64 / (n - 1) as f64 - 1.0);
+        let at = |i: usize| 3.5 * (2.0 * i as f64 / (n - 1) as f64 - 1.0);
         let total: f64 = (0..n).map(|i| (-0.5 * at(i) * at(i)).exp()).sum();
         (0..n).map(|i| ((-0.5 * at(i) * at(i)).exp() / total, rms * at(i))).collect()
     };

@@ -252,7 +252,7 @@ fn exit_waves_equal_the_exact_oracle_in_both_precisions() {
         let pixels = dims[0] * dims[1];
         let slice = potential.values.as_slice().chunks(pixels).find(|v| v.iter().any(|v| v.abs() > 1.0)).unwrap();
         let slice: Vec<Complex<f64>> = slice.iter().map(|&v| Complex::new(v, 0.0)).collect();
-        let v = distance(&slice, dims, &want.map(|v| Complex::new(v, 0.0)));
+        let v = distance(&slice, dims, &want.map(|&v| Complex::new(v, 0.0)));
 
         let want = complex(&format!("oracle/multislice/{name}__exit_exact.npy"));
         let double = distance(case.exit(&potential).as_slice(), dims, &want);
@@ -394,7 +394,7 @@ fn high_resolution_images_equal_the_oracle() {
     };
     let error = |image: &Tensor<f64>, dims: [usize; 2], want: &Tensor<f64>| {
         let image: Vec<Complex<f64>> = image.as_slice().iter().map(|&v| Complex::new(v, 0.0)).collect();
-        distance(&image, dims, &want.map(|v| Complex::new(v, 0.0)))
+        distance(&image, dims, &want.map(|&v| Complex::new(v, 0.0)))
     };
     let mut lens = Aberrations::default();
     lens[Aberration::C10].c = Length::angstrom(-650.0);
