@@ -126,6 +126,7 @@ pub mod fft;
 pub mod io;
 pub mod linalg;
 pub mod metrics;
+pub mod nn;
 pub mod observe;
 pub mod op;
 pub mod optics;
