@@ -33,6 +33,14 @@ fn time(c: &mut Criterion, name: &str, f: &dyn Function<f32>, dims: &[&[usize]])
     let mode = Mode::Train { step: 0 };
     let forward =
         timing::measure(c, &format!("{name} forward"), &mut (), |_| {}, |_| f.forward(&x, &mut y, &mut tape, &mut scratch, mode));
+    // The gradients one by one, to see where the time goes.
+    for i in 0..x.len().min(2) {
+        let mut only: Vec<Option<(&mut [f32], Write)>> = x.iter().map(|_| None).collect();
+        only[i] = Some((&mut dx[i], Write::Set));
+        timing::measure(c, &format!("{name} gradient {i}"), &mut only, |_| {}, |only| {
+            f.backward(&x, &y, &tape, &dy, only, &mut scratch)
+        });
+    }
     let both = timing::measure(c, name, &mut (), |_| {}, |_| {
         f.forward(&x, &mut y, &mut tape, &mut scratch, mode);
         let mut dx: Vec<_> = dx.iter_mut().map(|d| Some((d.as_mut_slice(), Write::Set))).collect();

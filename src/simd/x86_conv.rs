@@ -51,17 +51,9 @@ pub(super) fn gradient_tile(
 ) -> [[f32; TAPS]; OUT] {
     let mut sum = [[_mm512_setzero_ps(); TAPS]; OUT];
     for s in 0..segments {
-        let dy: [&[f32]; OUT] = std::array::from_fn(|m| &dy[rows[m] + s * dy_step..][..len]);
-        let x: [&[f32]; TAPS] = std::array::from_fn(|j| &x[columns[j] + s * x_step..][..len]);
-        for p in (0..len / LANES).map(|p| p * LANES) {
-            let dy: [__m512; OUT] = [load512(dy[0], p), load512(dy[1], p), load512(dy[2], p), load512(dy[3], p)];
-            for j in 0..TAPS {
-                let x = load512(x[j], p);
-                for m in 0..OUT {
-                    sum[m][j] = _mm512_fmadd_ps(dy[m], x, sum[m][j]);
-                }
-            }
-        }
+        let dy = rows.map(|row| &dy[row + s * dy_step..][..len]);
+        let x = columns.map(|column| &x[column + s * x_step..][..len]);
+        gradient_rows(&dy, &x, len, &mut sum);
     }
     let mut out = [[0.0; TAPS]; OUT];
     for m in 0..OUT {
@@ -70,4 +62,43 @@ pub(super) fn gradient_tile(
         }
     }
     out
+}
+
+/// The inner loop of [`gradient_tile`]; a function of its own, so that all sums stay in registers.
+#[inline(never)]
+#[target_feature(enable = "avx512f")]
+fn gradient_rows(dy: &[&[f32]; OUT], x: &[&[f32]; TAPS], len: usize, sum: &mut [[__m512; TAPS]; OUT]) {
+    assert!(dy.iter().all(|v| v.len() >= len) && x.iter().all(|v| v.len() >= len), "gradient_rows: short slices");
+    let (dy, x) = (dy.map(<[f32]>::as_ptr), x.map(<[f32]>::as_ptr));
+    let mut s = *sum;
+    let mut p = 0;
+    while p + LANES <= len {
+        // SAFETY: each slice has at least `len` floats and p + 16 ≤ len; the loads need no alignment.
+        #[allow(unsafe_code)]
+        let (d, v) = unsafe {
+            (
+                [
+                    _mm512_loadu_ps(dy[0].add(p)),
+                    _mm512_loadu_ps(dy[1].add(p)),
+                    _mm512_loadu_ps(dy[2].add(p)),
+                    _mm512_loadu_ps(dy[3].add(p)),
+                ],
+                [
+                    _mm512_loadu_ps(x[0].add(p)),
+                    _mm512_loadu_ps(x[1].add(p)),
+                    _mm512_loadu_ps(x[2].add(p)),
+                    _mm512_loadu_ps(x[3].add(p)),
+                    _mm512_loadu_ps(x[4].add(p)),
+                    _mm512_loadu_ps(x[5].add(p)),
+                ],
+            )
+        };
+        for j in 0..TAPS {
+            for m in 0..OUT {
+                s[m][j] = _mm512_fmadd_ps(d[m], v[j], s[m][j]);
+            }
+        }
+        p += LANES;
+    }
+    *sum = s;
 }

@@ -125,7 +125,7 @@ pub(super) struct Dims {
 }
 
 /// Missing axes, in front, have size 1.
-pub(super) fn three<const D: usize>(v: [usize; D], missing: usize) -> [usize; 3] {
+pub(crate) fn three<const D: usize>(v: [usize; D], missing: usize) -> [usize; 3] {
     std::array::from_fn(|i| if i + D >= 3 { v[i + D - 3] } else { missing })
 }
 

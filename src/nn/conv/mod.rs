@@ -14,6 +14,7 @@ mod naive;
 pub(crate) mod spread;
 mod transposed;
 pub(crate) mod weight_gradient;
+pub(crate) use layer::three;
 
 pub use layer::{Conv, Conv2d, Conv3d, ConvParams, Padding};
 pub use transposed::{ConvTranspose, ConvTranspose2d, ConvTranspose3d, ConvTransposeParams};

@@ -135,11 +135,11 @@ impl WeightGradient {
         gather_block(g, &self.phases, self.e, x, at, xs);
         self.gather_dy(dy, at, dys, pb);
         let (slice, columns) = (self.slice_len(), self.offsets.len());
-        for j0 in (0..columns).step_by(TAPS) {
-            // Beyond the last, the last once more; the sums are dropped.
-            let offsets = std::array::from_fn(|j| self.offsets[(j0 + j).min(columns - 1)]);
-            for o0 in (0..g.co).step_by(OUT) {
-                let rows = std::array::from_fn(|m| (o0 + m).min(g.co - 1) * self.rz * slice);
+        for o0 in (0..g.co).step_by(OUT) {
+            // Beyond the last, the last once more; the sums are dropped. The rows of dy stay in the first-level cache.
+            let rows = std::array::from_fn(|m| (o0 + m).min(g.co - 1) * self.rz * slice);
+            for j0 in (0..columns).step_by(TAPS) {
+                let offsets = std::array::from_fn(|j| self.offsets[(j0 + j).min(columns - 1)]);
                 let mut out = [[T::ZERO; TAPS]; OUT];
                 gradient_tile((dys, rows, slice), (xs, offsets, self.e[1] * self.e[2]), self.rz, slice, &mut out);
                 for (o, out) in (o0..g.co).zip(&out) {
