@@ -5,7 +5,7 @@ mod timing;
 
 use criterion::Criterion;
 use exitwave::autodiff::{Function, Mode};
-use exitwave::nn::{Conv2d, Conv3d, ConvParams};
+use exitwave::nn::{Conv2d, Conv3d, ConvParams, MultiHeadAttention, MultiHeadParams};
 use exitwave::op::Write;
 use exitwave::par::Par;
 use exitwave::rng;
@@ -59,12 +59,18 @@ fn main() -> Result<(), exitwave::Error> {
     let conv = Conv3d::new(&ConvParams { channels: 16, out_channels: 16, size: [64; 3], par: par.clone(), ..ConvParams::default() })?;
     let conv3d = time(&mut c, "conv3d 16-16 3x3x3 64x64x64", &conv, &[&[1, 16, 64, 64, 64], &[16, 16, 3, 3, 3], &[16]]);
 
+    let mha = MultiHeadAttention::new(&MultiHeadParams { batch: 1, tokens: 1024, dim: 128, heads: 8, par: par.clone() })?;
+    let dims: [&[usize]; 5] = [&[1, 1024, 128], &[384, 128], &[384], &[128, 128], &[128]];
+    let attention = time(&mut c, "attention 1024x128 8 heads", &mha, &dims);
+
     c.final_summary();
     timing::print_figures(&[
         ("conv2d_forward_s", conv2d[0]),
         ("conv2d_s", conv2d[1]),
         ("conv3d_forward_s", conv3d[0]),
         ("conv3d_s", conv3d[1]),
+        ("attention_forward_s", attention[0]),
+        ("attention_s", attention[1]),
     ]);
     Ok(())
 }

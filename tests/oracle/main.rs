@@ -4,6 +4,7 @@
 mod support;
 
 mod metrics;
+mod nn;
 mod optics;
 mod ptycho;
 mod stem;

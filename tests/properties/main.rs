@@ -6,6 +6,7 @@ mod dense;
 mod fft;
 mod linalg;
 mod metrics;
+mod nn;
 mod op;
 mod optics;
 mod ptycho;
