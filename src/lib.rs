@@ -138,6 +138,7 @@ pub mod io;
 pub mod linalg;
 pub mod metrics;
 pub mod multislice;
+pub mod nn;
 pub mod observe;
 pub mod op;
 pub mod optics;

@@ -4,6 +4,7 @@
 //! Each function returns `false` when it has no kernel for the processor or the type, and the caller runs its portable
 //! loop.
 
+pub(crate) mod conv;
 #[cfg(target_arch = "x86_64")]
 mod frame;
 #[cfg(target_arch = "x86_64")]
@@ -12,6 +13,8 @@ mod lanes;
 mod no_frame;
 #[cfg(target_arch = "x86_64")]
 mod x86;
+#[cfg(target_arch = "x86_64")]
+mod x86_conv;
 
 use num_complex::Complex;
 
@@ -52,6 +55,51 @@ macro_rules! vectorized {
     };
 }
 pub(crate) use vectorized;
+
+/// As [`vectorized`], for loops of multiplications and additions that are fused where the processor can:
+/// `fused!(|FMA| kernel::<FMA>(…))`, in which the constant `FMA` says whether `mul_add` is one instruction. Last bits
+/// differ between processors with and without it.
+macro_rules! fused {
+    (|$fma:ident| $body:expr) => {
+        if $crate::simd::avx512() {
+            const $fma: bool = true;
+            $crate::simd::with_avx512(|| $body)
+        } else if $crate::simd::avx2_fma() {
+            const $fma: bool = true;
+            $crate::simd::with_avx2_fma(|| $body)
+        } else {
+            const $fma: bool = false;
+            $body
+        }
+    };
+}
+pub(crate) use fused;
+
+/// Whether the processor has AVX2 and FMA.
+#[inline(always)]
+pub(crate) fn avx2_fma() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return avx2() && std::arch::is_x86_feature_detected!("fma");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// Calls a kernel inside a function that is compiled with AVX2 and FMA.
+///
+/// # Panics
+/// If the processor lacks one of them.
+#[inline(always)]
+pub(crate) fn with_avx2_fma<R>(kernel: impl FnOnce() -> R) -> R {
+    assert!(avx2_fma(), "with_avx2_fma on a processor without it");
+    #[cfg(target_arch = "x86_64")]
+    {
+        // SAFETY: AVX2 and FMA were detected, which is all `with_avx2_fma` needs.
+        #[allow(unsafe_code)]
+        return unsafe { x86::with_avx2_fma(kernel) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    kernel()
+}
 
 /// Whether the processor has AVX2.
 #[inline(always)]

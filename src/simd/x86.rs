@@ -9,6 +9,13 @@ pub(super) fn with_avx2<R>(kernel: impl FnOnce() -> R) -> R {
     kernel()
 }
 
+/// Calls the kernel, which is inlined here and thereby compiled with AVX2 and FMA.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn with_avx2_fma<R>(kernel: impl FnOnce() -> R) -> R {
+    kernel()
+}
+
 /// Calls the kernel, which is inlined here and thereby compiled with AVX-512.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
@@ -67,7 +74,7 @@ pub(super) fn transpose_band8(x: &[f32], y: &mut [f32], columns: usize, rows: us
 /// Eight complex numbers (sixteen `f32`) of a slice.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn load512(x: &[f32], at: usize) -> __m512 {
+pub(super) fn load512(x: &[f32], at: usize) -> __m512 {
     let part: &[f32] = &x[at..at + 16];
     // SAFETY: `part` is sixteen readable floats; the load needs no alignment.
     #[allow(unsafe_code)]
@@ -79,7 +86,7 @@ fn load512(x: &[f32], at: usize) -> __m512 {
 /// Stores sixteen `f32` into a slice.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn store512(y: &mut [f32], at: usize, v: __m512) {
+pub(super) fn store512(y: &mut [f32], at: usize, v: __m512) {
     let part: &mut [f32] = &mut y[at..at + 16];
     // SAFETY: `part` is sixteen writable floats; the store needs no alignment.
     #[allow(unsafe_code)]

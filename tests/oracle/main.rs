@@ -5,6 +5,7 @@ mod support;
 
 mod metrics;
 mod multislice;
+mod nn;
 mod optics;
 mod ptycho;
 mod stem;

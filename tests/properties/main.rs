@@ -8,6 +8,7 @@ mod fft;
 mod linalg;
 mod metrics;
 mod multislice;
+mod nn;
 mod op;
 mod optics;
 mod ptycho;

@@ -1,0 +1,76 @@
+//! Layers in `f32`, forward and backward, at the sizes of the peers' scripts.
+
+#[path = "support/timing.rs"]
+mod timing;
+
+use criterion::Criterion;
+use exitwave::autodiff::{Function, Mode};
+use exitwave::nn::{Conv2d, Conv3d, ConvParams, MultiHeadAttention, MultiHeadParams};
+use exitwave::op::Write;
+use exitwave::par::Par;
+use exitwave::rng;
+use exitwave::shape::Space;
+
+/// The same number of threads as the peers' scripts.
+const THREADS: usize = 2;
+
+fn random(n: usize, seed: u64) -> Vec<f32> {
+    let mut r = rng::stream(seed, 0);
+    (0..n).map(|_| rng::normal(&mut r) as f32).collect()
+}
+
+/// Medians of forward, and of forward and backward with all gradients.
+fn time(c: &mut Criterion, name: &str, f: &dyn Function<f32>, dims: &[&[usize]]) -> [Option<f64>; 2] {
+    let spaces: Vec<Space> = dims.iter().map(|d| Space::real(d)).collect();
+    let spaces: Vec<&Space> = spaces.iter().collect();
+    let range = f.infer(&spaces).expect("dimensions that fit");
+    let x: Vec<Vec<f32>> = spaces.iter().enumerate().map(|(i, s)| random(s.words(), i as u64)).collect();
+    let x: Vec<&[f32]> = x.iter().map(Vec::as_slice).collect();
+    let dy = random(range.words(), 99);
+    let (mut y, mut tape) = (vec![0.0; range.words()], vec![0.0; f.needs(&spaces).tape_len]);
+    let mut scratch = vec![0.0; f.scratch_len(&spaces)];
+    let mut dx: Vec<Vec<f32>> = x.iter().map(|x| vec![0.0; x.len()]).collect();
+    let mode = Mode::Train { step: 0 };
+    let forward =
+        timing::measure(c, &format!("{name} forward"), &mut (), |_| {}, |_| f.forward(&x, &mut y, &mut tape, &mut scratch, mode));
+    // The gradients one by one, to see where the time goes.
+    for i in 0..x.len().min(2) {
+        let mut only: Vec<Option<(&mut [f32], Write)>> = x.iter().map(|_| None).collect();
+        only[i] = Some((&mut dx[i], Write::Set));
+        timing::measure(c, &format!("{name} gradient {i}"), &mut only, |_| {}, |only| {
+            f.backward(&x, &y, &tape, &dy, only, &mut scratch)
+        });
+    }
+    let both = timing::measure(c, name, &mut (), |_| {}, |_| {
+        f.forward(&x, &mut y, &mut tape, &mut scratch, mode);
+        let mut dx: Vec<_> = dx.iter_mut().map(|d| Some((d.as_mut_slice(), Write::Set))).collect();
+        f.backward(&x, &y, &tape, &dy, &mut dx, &mut scratch);
+    });
+    [forward, both]
+}
+
+fn main() -> Result<(), exitwave::Error> {
+    let mut c = timing::criterion();
+    let par = Par::threads(THREADS)?;
+
+    let conv = Conv2d::new(&ConvParams { channels: 64, out_channels: 64, size: [256; 2], par: par.clone(), ..ConvParams::default() })?;
+    let conv2d = time(&mut c, "conv2d 64-64 3x3 256x256", &conv, &[&[1, 64, 256, 256], &[64, 64, 3, 3], &[64]]);
+
+    let conv = Conv3d::new(&ConvParams { channels: 16, out_channels: 16, size: [64; 3], par: par.clone(), ..ConvParams::default() })?;
+    let conv3d = time(&mut c, "conv3d 16-16 3x3x3 64x64x64", &conv, &[&[1, 16, 64, 64, 64], &[16, 16, 3, 3, 3], &[16]]);
+
+    let mha = MultiHeadAttention::new(&MultiHeadParams { batch: 1, tokens: 1024, dim: 128, heads: 8, par: par.clone() })?;
+    let dims: [&[usize]; 5] = [&[1, 1024, 128], &[384, 128], &[384], &[128, 128], &[128]];
+    let attention = time(&mut c, "attention 1024x128 8 heads", &mha, &dims);
+
+    c.final_summary();
+    timing::print_figures(&[
+        ("conv2d_forward_s", conv2d[0]),
+        ("conv2d_s", conv2d[1]),
+        ("conv3d_forward_s", conv3d[0]),
+        ("conv3d_s", conv3d[1]),
+        ("attention_forward_s", attention[0]),
+        ("attention_s", attention[1]),
+    ]);
+    Ok(())
+}

@@ -1,0 +1,378 @@
+//! The linear layer, softmax, dropout, and the concatenation of channels.
+
+use crate::autodiff::{Function, Mode, Needs};
+use crate::error::{Error, check_len};
+use crate::linalg::gemm::{Trans, gemm};
+use crate::nn::check;
+use crate::nn::special::exp_slice;
+use crate::op::{Write, write};
+use crate::par::Par;
+use crate::real::Real;
+use crate::rng;
+use crate::shape::{Space, checked_len};
+
+/// Rows that a task takes at a time.
+const ROWS: usize = 64;
+
+/// Parameters of [`Linear`].
+#[derive(Clone, Debug)]
+pub struct LinearParams {
+    /// Dimensions of the input, the last being that which is mapped.
+    pub dims: Vec<usize>,
+    /// Elements of an output row.
+    pub outputs: usize,
+    /// On how many threads.
+    pub par: Par,
+}
+
+/// One number to one.
+impl Default for LinearParams {
+    fn default() -> Self {
+        LinearParams { dims: vec![1], outputs: 1, par: Par::default() }
+    }
+}
+
+/// A matrix on every row: `y = x Wᵀ + b`; `dx = dy W`, `dW = dyᵀ x`, `db = Σ_rows dy`.
+///
+/// # Shapes
+/// Inputs: x (…, i), W (o, i) and, if there is a bias, b (o). Output: (…, o).
+#[derive(Clone, Debug)]
+pub struct Linear {
+    dims: Vec<usize>,
+    rows: usize,
+    i: usize,
+    o: usize,
+    par: Par,
+}
+
+impl Linear {
+    /// A linear layer for inputs of these dimensions.
+    ///
+    /// # Errors
+    /// [`Error::Param`] for a dimension of 0, or none; [`Error::OutOfMemory`] on overflow.
+    pub fn new(params: &LinearParams) -> Result<Self, Error> {
+        let i = params.dims.last().copied().unwrap_or(0);
+        if i == 0 || params.dims.contains(&0) {
+            return Err(Error::param("dims", format!("{:?}", params.dims), "at least one dimension, none of them 0"));
+        }
+        check::not_zero("outputs", params.outputs)?;
+        let rows = checked_len(&params.dims)? / i;
+        checked_len(&[rows, params.outputs])?;
+        checked_len(&[i, params.outputs])?;
+        Ok(Linear { dims: params.dims.clone(), rows, i, o: params.outputs, par: params.par.clone() })
+    }
+}
+
+impl<T: Real> Function<T> for Linear {
+    fn infer(&self, inputs: &[&Space]) -> Result<Space, Error> {
+        check::spaces("linear layer", inputs, &[&self.dims, &[self.o, self.i], &[self.o]], 1)?;
+        let mut dims = self.dims.clone();
+        dims[self.dims.len() - 1] = self.o;
+        Ok(Space::real(&dims))
+    }
+
+    fn needs(&self, _: &[&Space]) -> Needs {
+        Needs { inputs: vec![0, 1], output: false, tape_len: 0 }
+    }
+
+    fn scratch_len(&self, _: &[&Space]) -> usize {
+        0
+    }
+
+    fn forward(&self, x: &[&[T]], y: &mut [T], _: &mut [T], _: &mut [T], _: Mode) {
+        let (i, o) = (self.i, self.o);
+        check_len("linear layer", "x", self.rows * i, x[0].len());
+        check_len("linear layer", "y", self.rows * o, y.len());
+        self.par.chunks(y, ROWS * o, |block, y| {
+            let rows = y.len() / o;
+            match x.get(2) {
+                Some(b) => y.chunks_exact_mut(o).for_each(|y| y.copy_from_slice(b)),
+                None => y.fill(T::ZERO),
+            }
+            gemm([rows, i, o], T::ONE, &x[0][block * ROWS * i..][..rows * i], Trans::No, x[1], Trans::Transpose, T::ONE, y);
+        });
+    }
+
+    fn backward(
+        &self,
+        x: &[&[T]],
+        _: &[T],
+        _: &[T],
+        dy: &[T],
+        dx: &mut [Option<(&mut [T], Write)>],
+        _: &mut [T],
+    ) {
+        let (i, o) = (self.i, self.o);
+        check_len("linear layer", "dy", self.rows * o, dy.len());
+        let beta = |onto: Write| if onto == Write::Set { T::ZERO } else { T::ONE };
+        if let Some((dx, onto)) = check::want(dx, 0) {
+            self.par.chunks(dx, ROWS * i, |block, dx| {
+                let rows = dx.len() / i;
+                let dy = &dy[block * ROWS * o..][..rows * o];
+                gemm([rows, o, i], T::ONE, dy, Trans::No, x[1], Trans::No, beta(onto), dx);
+            });
+        }
+        if let Some((dw, onto)) = check::want(dx, 1) {
+            gemm([o, self.rows, i], T::ONE, dy, Trans::Transpose, x[0], Trans::No, beta(onto), dw);
+        }
+        if let Some((db, onto)) = check::want(dx, 2) {
+            for (j, b) in db.iter_mut().enumerate() {
+                write(b, T::of((0..self.rows).map(|r| dy[r * o + j].f64()).sum()), onto);
+            }
+        }
+    }
+}
+
+/// Softmax over the last axis: `y_i = e^{x_i} / Σ_j e^{x_j}`; `dx_i = y_i (dy_i − Σ_j dy_j y_j)`.
+///
+/// # Shapes
+/// One input (…, d); the output has the same shape.
+#[derive(Clone, Debug, Default)]
+pub struct Softmax {
+    /// Elements of a row, d.
+    d: usize,
+    par: Par,
+}
+
+impl Softmax {
+    /// For rows of d elements.
+    ///
+    /// # Errors
+    /// [`Error::Param`] for d = 0.
+    pub fn new(d: usize, par: &Par) -> Result<Self, Error> {
+        check::not_zero("d", d)?;
+        Ok(Softmax { d, par: par.clone() })
+    }
+}
+
+impl<T: Real> Function<T> for Softmax {
+    fn infer(&self, inputs: &[&Space]) -> Result<Space, Error> {
+        let x = check::one("softmax", inputs)?;
+        match x.dims().last() {
+            Some(&d) if d == self.d => Ok(x.clone()),
+            _ => Err(Error::shape("softmax", &[self.d], x.dims())),
+        }
+    }
+
+    fn needs(&self, _: &[&Space]) -> Needs {
+        Needs { inputs: vec![], output: true, tape_len: 0 }
+    }
+
+    fn scratch_len(&self, _: &[&Space]) -> usize {
+        0
+    }
+
+    fn forward(&self, x: &[&[T]], y: &mut [T], _: &mut [T], _: &mut [T], _: Mode) {
+        check_len("softmax", "y", x[0].len(), y.len());
+        self.par.chunks(y, self.d, |row, y| {
+            let x = &x[0][row * self.d..][..self.d];
+            // The largest is taken away first: no power overflows.
+            let largest = x.iter().fold(-T::INFINITY, |m, &v| m.max(v));
+            y.iter_mut().zip(x).for_each(|(y, &x)| *y = x - largest);
+            exp_slice(y);
+            let scale = T::ONE / y.iter().copied().sum::<T>();
+            y.iter_mut().for_each(|y| *y *= scale);
+        });
+    }
+
+    fn backward(
+        &self,
+        _: &[&[T]],
+        y: &[T],
+        _: &[T],
+        dy: &[T],
+        dx: &mut [Option<(&mut [T], Write)>],
+        _: &mut [T],
+    ) {
+        let Some((dx, onto)) = check::want(dx, 0) else { return };
+        check_len("softmax", "dy", dx.len(), dy.len());
+        self.par.chunks(dx, self.d, |row, dx| {
+            let (y, dy) = (&y[row * self.d..][..self.d], &dy[row * self.d..][..self.d]);
+            let mean: T = y.iter().zip(dy).map(|(y, dy)| *y * *dy).sum();
+            for i in 0..self.d {
+                write(&mut dx[i], y[i] * (dy[i] - mean), onto);
+            }
+        });
+    }
+}
+
+/// Dropout: in training each element is 0 with probability p and divided by 1 − p otherwise; in evaluation it is kept.
+///
+/// `y = m x`, `dx = m dy` with the mask m on the tape. The mask is drawn from (seed, step), a stream for every 4096
+/// elements, so that it does not depend on the threads and recomputation repeats it. Two layers of a network need two
+/// seeds.
+///
+/// # Shapes
+/// One input of any shape; the output has the same.
+///
+/// # References
+/// N. Srivastava et al., J. Mach. Learn. Res. 15, 1929 (2014).
+#[derive(Clone, Debug)]
+pub struct Dropout {
+    p: f64,
+    seed: u64,
+    par: Par,
+}
+
+impl Dropout {
+    /// With the probability p of being dropped, and the seed of the masks.
+    ///
+    /// # Errors
+    /// [`Error::Param`] unless 0 ≤ p < 1.
+    pub fn new(p: f64, seed: u64, par: &Par) -> Result<Self, Error> {
+        if !(0.0..1.0).contains(&p) {
+            return Err(Error::param("p", p, "a probability, at least 0 and less than 1"));
+        }
+        Ok(Dropout { p, seed, par: par.clone() })
+    }
+}
+
+impl<T: Real> Function<T> for Dropout {
+    fn infer(&self, inputs: &[&Space]) -> Result<Space, Error> {
+        check::one("dropout", inputs).cloned()
+    }
+
+    fn needs(&self, inputs: &[&Space]) -> Needs {
+        Needs { inputs: vec![], output: false, tape_len: inputs[0].words() }
+    }
+
+    fn scratch_len(&self, _: &[&Space]) -> usize {
+        0
+    }
+
+    fn forward(&self, x: &[&[T]], y: &mut [T], tape: &mut [T], _: &mut [T], mode: Mode) {
+        check_len("dropout", "y", x[0].len(), y.len());
+        let mask = &mut tape[..y.len()];
+        match mode {
+            Mode::Eval => mask.fill(T::ONE),
+            Mode::Train { step } => {
+                let kept = T::of(1.0 / (1.0 - self.p));
+                // The golden ratio spreads consecutive steps over the seeds.
+                let seed = self.seed ^ step.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                self.par.chunks(mask, 4096, |i, mask| {
+                    let mut r = rng::stream(seed, i as u64);
+                    mask.iter_mut().for_each(|m| *m = if rng::uniform(&mut r) < self.p { T::ZERO } else { kept });
+                });
+            }
+        }
+        y.iter_mut().zip(x[0]).zip(&*mask).for_each(|((y, &x), &m)| *y = m * x);
+    }
+
+    fn backward(
+        &self,
+        _: &[&[T]],
+        _: &[T],
+        tape: &[T],
+        dy: &[T],
+        dx: &mut [Option<(&mut [T], Write)>],
+        _: &mut [T],
+    ) {
+        let Some((dx, onto)) = check::want(dx, 0) else { return };
+        check_len("dropout", "dy", dx.len(), dy.len());
+        (0..dx.len()).for_each(|i| write(&mut dx[i], tape[i] * dy[i], onto));
+    }
+}
+
+/// Images side by side in their channels: (n, c₁, …), (n, c₂, …), … to (n, c₁ + c₂ + …, …). Backward cuts apart.
+#[derive(Clone, Debug)]
+pub struct Concat {
+    dims: Vec<usize>,
+    channels: Vec<usize>,
+    par: Par,
+}
+
+impl Concat {
+    /// For images of these dimensions with the given numbers of channels in place of the second.
+    ///
+    /// # Errors
+    /// [`Error::Param`] for a dimension or a number of channels of 0, fewer than two dimensions, or no input.
+    pub fn new(dims: &[usize], channels: &[usize], par: &Par) -> Result<Self, Error> {
+        if dims.len() < 2 || dims.contains(&0) {
+            return Err(Error::param("dims", format!("{dims:?}"), "at least batch and channels, none of them 0"));
+        }
+        if channels.is_empty() || channels.contains(&0) {
+            return Err(Error::param("channels", format!("{channels:?}"), "at least one number, none of them 0"));
+        }
+        let total = channels.iter().try_fold(0usize, |t, &c| t.checked_add(c));
+        let mut dims = dims.to_vec();
+        dims[1] = total.ok_or(Error::OutOfMemory { bytes: u64::MAX })?;
+        checked_len(&dims)?;
+        Ok(Concat { dims, channels: channels.to_vec(), par: par.clone() })
+    }
+
+    /// Dimensions of the output.
+    pub fn out_dims(&self) -> &[usize] {
+        &self.dims
+    }
+
+    fn len(&self) -> usize {
+        self.dims[2..].iter().product()
+    }
+
+    /// The input and the channel within it of a channel of the output.
+    fn origin(&self, mut channel: usize) -> (usize, usize) {
+        let mut input = 0;
+        while channel >= self.channels[input] {
+            channel -= self.channels[input];
+            input += 1;
+        }
+        (input, channel)
+    }
+}
+
+impl<T: Real> Function<T> for Concat {
+    fn infer(&self, inputs: &[&Space]) -> Result<Space, Error> {
+        let expected: Vec<Vec<usize>> = self
+            .channels
+            .iter()
+            .map(|&c| [&[self.dims[0], c], &self.dims[2..]].concat())
+            .collect();
+        let expected: Vec<&[usize]> = expected.iter().map(Vec::as_slice).collect();
+        check::spaces("concatenation", inputs, &expected, 0)?;
+        Ok(Space::real(&self.dims))
+    }
+
+    fn needs(&self, _: &[&Space]) -> Needs {
+        Needs { inputs: vec![], output: false, tape_len: 0 }
+    }
+
+    fn scratch_len(&self, _: &[&Space]) -> usize {
+        0
+    }
+
+    fn forward(&self, x: &[&[T]], y: &mut [T], _: &mut [T], _: &mut [T], _: Mode) {
+        let len = self.len();
+        check_len("concatenation", "y", self.dims.iter().product(), y.len());
+        self.par.chunks(y, len, |plane, y| {
+            let (image, channel) = (plane / self.dims[1], plane % self.dims[1]);
+            let (input, c) = self.origin(channel);
+            y.copy_from_slice(&x[input][(image * self.channels[input] + c) * len..][..len]);
+        });
+    }
+
+    fn backward(
+        &self,
+        _: &[&[T]],
+        _: &[T],
+        _: &[T],
+        dy: &[T],
+        dx: &mut [Option<(&mut [T], Write)>],
+        _: &mut [T],
+    ) {
+        let len = self.len();
+        let mut before = 0;
+        for (input, &channels) in self.channels.iter().enumerate() {
+            if let Some((dx, onto)) = check::want(dx, input) {
+                self.par.chunks(dx, len, |plane, dx| {
+                    let (image, c) = (plane / channels, plane % channels);
+                    let dy = &dy[(image * self.dims[1] + before + c) * len..][..len];
+                    match onto {
+                        Write::Set => dx.copy_from_slice(dy),
+                        Write::Add => dx.iter_mut().zip(dy).for_each(|(x, &v)| *x += v),
+                    }
+                });
+            }
+            before += channels;
+        }
+    }
+}

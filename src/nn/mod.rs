@@ -1,0 +1,34 @@
+//! Layers, losses and networks, each a [`crate::autodiff::Function`] with its gradient beside it.
+//!
+//! Arrays are laid out as `[n, channels, (z,) y, x]`.
+//!
+//! - Convolution: [`Conv2d`], [`Conv3d`], [`ConvTranspose2d`], [`ConvTranspose3d`].
+//! - Elements: [`Pointwise`] with its [`Activation`]s, [`PRelu`], [`Softmax`], [`Dropout`].
+//! - Normalisation: [`Norm`] (batch, instance, group) with [`BatchStatistics`], [`LayerNorm`].
+//! - Size: [`Pool2d`], [`Pool3d`], [`Resample2d`], [`Resample3d`], [`PixelShuffle`], [`Concat`].
+//! - Matrices: [`Linear`].
+//! - Attention: [`Attention`], [`MultiHeadAttention`], [`Gate`] with [`ChannelAttention`] and [`SpatialStatistics`].
+
+mod activation;
+mod attention;
+pub(crate) mod check;
+mod conv;
+mod dense;
+mod layer_norm;
+mod norm;
+mod pool;
+mod resample;
+pub(crate) mod special;
+
+pub use activation::{Activation, PRelu, Pointwise, PointwiseParams};
+pub use attention::{
+    Attention, AttentionParams, ChannelAttention, Gate, GateOver, MultiHeadAttention, MultiHeadParams, SpatialStatistics,
+};
+pub use conv::{
+    Conv, Conv2d, Conv3d, ConvParams, ConvTranspose, ConvTranspose2d, ConvTranspose3d, ConvTransposeParams, Padding,
+};
+pub use dense::{Concat, Dropout, Linear, LinearParams, Softmax};
+pub use layer_norm::{LayerNorm, LayerNormParams};
+pub use norm::{BatchStatistics, Norm, NormOver, NormParams};
+pub use pool::{Pool, Pool2d, Pool3d, PoolParams, Pooling};
+pub use resample::{Interpolation, PixelShuffle, Resample, Resample2d, Resample3d, ResampleParams};
