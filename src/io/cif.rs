@@ -11,6 +11,7 @@ use std::path::Path;
 use crate::error::Error;
 use crate::io::bytes::latin1;
 use crate::io::file::FileAt;
+use crate::io::hall;
 use crate::io::symmetry::{Operation, operation};
 use crate::units::{Angle, Area, Length};
 
@@ -58,7 +59,8 @@ pub struct CifAtom {
 /// # Errors
 /// - [`Error::Io`],
 /// - [`Error::Format`] when there is no such block, or a number is none,
-/// - [`Error::Unsupported`] when the file names a space group other than P 1 without its operations: they are not guessed.
+/// - [`Error::Unsupported`] when the file names a space group other than P 1 with neither its operations nor a Hall symbol that
+///   gives them: they are not guessed.
 pub fn read(path: impl AsRef<Path>) -> Result<CifStructure, Error> {
     let path = path.as_ref();
     let file = FileAt::open(path)?;
@@ -318,11 +320,15 @@ fn operations(block: &Block<'_>, path: &Path) -> Result<Vec<Operation>, Error> {
     if let Some((text, line)) = block.item(&NAMES) {
         return Ok(vec![read(text, line)?]);
     }
+    let hall = block.item(&["_symmetry_space_group_name_hall", "_space_group_name_hall"]);
+    if let Some(list) = hall.and_then(|(symbol, _)| hall::operations(symbol)) {
+        return Ok(list);
+    }
     let name: String = space_group(block).chars().filter(|c| !c.is_whitespace() && *c != '\'').collect();
     if matches!(name.as_str(), "" | "P1" | "?" | ".") {
         return Ok(vec![Operation::IDENTITY]);
     }
-    Err(Error::Unsupported { what: format!("{}: space group {name} without its symmetry operations", path.display()) })
+    Err(Error::Unsupported { what: format!("{} space group {name} without its symmetry operations", path.display()) })
 }
 
 fn sites(block: &Block<'_>, path: &Path, g: &[[f64; 3]; 3]) -> Result<Vec<CifAtom>, Error> {

@@ -60,6 +60,7 @@ mod dm_tags;
 mod empad;
 mod file;
 mod frames;
+mod hall;
 mod hdf5_family;
 mod hdf5_filters;
 mod hdf5_frames;

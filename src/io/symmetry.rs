@@ -11,6 +11,10 @@ impl Operation {
     pub(crate) const IDENTITY: Operation =
         Operation { rotation: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], translation: [0.0; 3] };
 
+    pub(crate) fn new(rotation: [[f64; 3]; 3], translation: [f64; 3]) -> Self {
+        Operation { rotation, translation }
+    }
+
     pub(crate) fn apply(&self, x: [f64; 3]) -> [f64; 3] {
         std::array::from_fn(|i| (0..3).map(|j| self.rotation[i][j] * x[j]).sum::<f64>() + self.translation[i])
     }

@@ -311,7 +311,10 @@ impl Calibration {
             let number = |v: Option<Value>| v.and_then(|v| v.into_f64().ok());
             let scale = number(private(d, 65009 + k));
             let origin = number(private(d, 65006 + k)).unwrap_or(0.0);
-            let unit = private(d, 65003 + k).and_then(|v| v.into_string().ok()).unwrap_or_default();
+            // The unit is Latin-1, which the library does not take for text.
+            let mut unit = [0; 64];
+            let found = d.image_ifd().find_tag_bytes(Tag::Unknown(65003 + k), &mut unit, 0);
+            let unit = if matches!(found, Ok(Some(_))) { crate::io::bytes::text(&unit) } else { String::new() };
             if let Some(scale) = scale {
                 out.axes[usize::from(k)] = Some((scale, -origin * scale, unit));
             }

@@ -47,11 +47,15 @@ fn finish(mut set: Set, kind: &str, id: &str, metadata: Meta) -> Set {
 
 /// The JSON of the first frame: a column of (bytes, frames).
 fn first_metadata(tree: &Tree<'_>, path: &str) -> Option<Meta> {
+    frame_metadata(tree, path, 0)
+}
+
+fn frame_metadata(tree: &Tree<'_>, path: &str, k: usize) -> Option<Meta> {
     let &[n, frames] = tree.dims(path)? else { return None };
-    if frames == 0 {
+    if k >= frames {
         return None;
     }
-    let Ok(Array::U8(t)) = tree.file.read_part(path, &[0..n, 0..1]) else { return None };
+    let Ok(Array::U8(t)) = tree.file.read_part(path, &[0..n, k..k + 1]) else { return None };
     Some(Meta::from_json(&bytes::text(t.as_slice())))
 }
 
@@ -69,9 +73,18 @@ fn image(tree: &Tree<'_>, path: &str, metadata: &Meta, [h, w, n]: [usize; 3]) ->
     if n == 1 {
         return tree.set("", path, axes, View::Dropped(vec![2]));
     }
-    let time = metadata.number("Scan/FrameTime").filter(|v| *v > 0.0);
+    let time = metadata.number("Scan/FrameTime").filter(|v| *v > 0.0).or_else(|| interval(tree, path, metadata, n));
     axes.insert(0, time.map_or_else(|| Axis::plain("time", n), |t| Axis::new("time", n, t, 0.0, "s")));
     tree.set("", path, axes, View::Order(vec![2, 0, 1]))
+}
+
+/// Seconds between frames, from the camera's time stamps (µs) of the first and the last.
+fn interval(tree: &Tree<'_>, path: &str, first: &Meta, n: usize) -> Option<f64> {
+    let detector = first.text("BinaryResult/Detector")?;
+    let stamp = |m: &Meta| m.number(&format!("CustomProperties/Detectors[{detector}].TimeStamp/value"));
+    let last = frame_metadata(tree, &format!("{}Metadata", path.strip_suffix("Data")?), n - 1)?;
+    let seconds = 1e-6 * (stamp(&last)? - stamp(first)?) / (n - 1) as f64;
+    (seconds > 0.0).then_some(seconds)
 }
 
 /// Metres with the prefix that makes a quarter of the side a number from 1 to 1000, likewise 1/m.

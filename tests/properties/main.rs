@@ -3,6 +3,8 @@
 #[path = "../support/dense.rs"]
 mod dense;
 mod fft;
+#[cfg(feature = "io")]
+mod io;
 mod linalg;
 mod metrics;
 mod op;
