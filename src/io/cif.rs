@@ -416,3 +416,48 @@ fn element(text: &str) -> Option<String> {
     let one = first.to_string();
     [two, one].into_iter().find(|s| crate::io::symmetry::atomic_number(s).is_some())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "data_x\n_cell_length_a 4.00(2)\n_cell_length_b 5\n_cell_length_c 6 # Å\n_cell_angle_alpha 90\n\
+        _cell_angle_beta 90\n_cell_angle_gamma 90\n_note\n;\nloop_ in a text\n;\n";
+
+    #[test]
+    fn displacements_are_read_in_every_form() {
+        let atoms = "loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n";
+        let u = |tail: &str| {
+            let cell = parse(&format!("{HEAD}{atoms}{tail}")).unwrap();
+            cell.atoms[0].u_iso.map(|u| u.to_angstrom2())
+        };
+        assert_eq!(u("_atom_site_U_iso_or_equiv\nAu1 0 0 0 0.0125(3)\n"), Some(0.0125));
+        let b = 8.0 * std::f64::consts::PI.powi(2) * 0.02;
+        assert!((u(&format!("_atom_site_B_iso_or_equiv\nAu1 0 0 0 {b}\n")).unwrap() - 0.02).abs() < 1e-15);
+        assert_eq!(u("Au1 0 0 0\n"), None);
+        // In a cell of right angles U_eq is the mean of the diagonal.
+        let aniso = "loop_\n_atom_site_aniso_label\n_atom_site_aniso_U_11\n_atom_site_aniso_U_22\n_atom_site_aniso_U_33\n\
+            _atom_site_aniso_U_12\n_atom_site_aniso_U_13\n_atom_site_aniso_U_23\nAu1 .01 .02 .03 .004 0 0\n";
+        assert!((u(&format!("Au1 0 0 0\n{aniso}")).unwrap() - 0.02).abs() < 1e-15);
+    }
+
+    #[test]
+    fn symmetry_joins_images_that_coincide() {
+        let atoms = "loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\n-x,-y,-z\nloop_\n_atom_site_type_symbol\n_atom_site_fract_x\n\
+            _atom_site_fract_y\n_atom_site_fract_z\nFe2+ 0.5 0 0.5\nO2- 0.1 0.2 .\n";
+        assert!(matches!(parse(&format!("{HEAD}{atoms}")), Err(Error::Format { .. })));
+        let cell = parse(&format!("{HEAD}{}", atoms.replace("0.2 .", "0.2 0.3"))).unwrap();
+        let symbols: Vec<_> = cell.atoms.iter().map(|a| a.symbol.as_str()).collect();
+        assert_eq!(symbols, ["Fe", "O", "O"]);
+        assert!((cell.atoms[2].position[2] - 0.7).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_group_without_operations_is_not_guessed() {
+        let atoms = "_symmetry_space_group_name_H-M 'F d d d'\nloop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n\
+            _atom_site_fract_z\nC 0 0 0\n";
+        assert!(matches!(parse(&format!("{HEAD}{atoms}")), Err(Error::Unsupported { .. })));
+        assert!(matches!(parse("data_x\n_cell_length_a 1\n"), Err(Error::Format { .. })));
+        assert!(matches!(parse(""), Err(Error::Format { .. })));
+    }
+}

@@ -345,3 +345,101 @@ fn parts_of_every_sample_are_those_of_the_whole() {
         }
     }
 }
+
+/// Numbers of atoms of each element, in the order of the file.
+fn atoms(path: &Path) -> String {
+    let mut counts: Vec<(String, usize)> = Vec::new();
+    for atom in io::cif::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).atoms {
+        match counts.iter_mut().find(|(s, _)| *s == atom.symbol) {
+            Some(entry) => entry.1 += 1,
+            None => counts.push((atom.symbol, 1)),
+        }
+    }
+    counts.iter().map(|(s, n)| format!("{s}{n}")).collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn cells_have_the_atoms_of_their_formula() {
+    // Textbook contents of the cells: formula times the number of units in the cell.
+    for (name, wanted) in [
+        ("crystals_Si", "Si8"),
+        ("crystals_diamond", "C8"),
+        ("crystals_SiC", "Si4 C4"),
+        ("crystals_Au", "Au4"),
+        ("crystals_Fe", "Fe2"),
+        // Only a Hall symbol, no operations.
+        ("crystals_BaTiO3_cubic", "Ba1 Ti1 O3"),
+        ("Graphite", "C4"),
+        ("CHA_SI", "Si12 O24"),
+        ("FAU_SI", "Si192 O384"),
+        ("MFI_SI", "Si96 O192"),
+        ("LTA_SI", "Si192 O384"),
+        ("CsI3Pb", "Pb4 I12 Cs4"),
+        ("UIO-66", "Zr24 O120 C192 H96"),
+        ("IRMOF-1", "Zn32 O104 C192 H96"),
+        ("MoS2", "Mo1 S2"),
+    ] {
+        let Some(path) = data(&format!("data/structures/{name}.cif")) else { return };
+        let mut got: Vec<_> = atoms(&path).split(' ').map(str::to_string).collect();
+        let mut wanted: Vec<_> = wanted.split(' ').map(str::to_string).collect();
+        (got.sort(), wanted.sort());
+        assert_eq!(got, wanted, "{name}");
+    }
+}
+
+#[test]
+fn lists_of_prismatic_have_their_cell_and_thermal_displacements() {
+    let Some(path) = data("data/structures/Si100_prismatic.xyz") else { return };
+    let silicon = io::xyz::read(path).unwrap();
+    assert_eq!(silicon.atoms.len(), 8);
+    assert_eq!(silicon.cell.unwrap()[2][2].to_angstrom(), 5.43);
+    assert!(silicon.atoms.iter().all(|a| a.symbol == "Si" && a.displacement.unwrap().to_angstrom() == 0.076));
+}
+
+#[test]
+fn tilt_series_have_their_angles() {
+    for name in ["tomography/HAADF.mrc", "tomography/HAADF_Aligned.hspy"] {
+        let Some(path) = data(&format!("data/{name}")) else { return };
+        let series = io::open(path).unwrap().tilt_series::<f32>(0).unwrap();
+        assert_eq!(series.data.dims(), &[77, 256, 256]);
+        for (k, angle) in series.angles.iter().enumerate() {
+            // The older header of the first has angles in 32 bits, as the stage read them.
+            assert!((angle.to_deg() - (2.0 * k as f64 - 76.0)).abs() < 0.1, "{name}: {k}, {}", angle.to_deg());
+        }
+        assert!((series.sampling.unwrap()[1].to_nm() - 3.36).abs() < 1e-3, "{name}");
+    }
+}
+
+#[test]
+fn the_header_of_epu_says_voltage_and_dose() {
+    let Some(path) = data("data/hrtem/epu2.9_example.mrc") else { return };
+    let file = io::open(path).unwrap();
+    assert_eq!(file.info(0).unwrap().energy.unwrap().to_kev(), 300.0);
+    // 41.17 e/Å².
+    let dose = file.metadata().number("extended/dose_per_m2").unwrap();
+    assert!((dose * 1e-20 - 41.17).abs() < 0.01, "{dose}");
+}
+
+#[test]
+fn scans_have_their_calibration() {
+    let Some(path) = data("data/formats/emd_py4DSTEM_size2x3x4x5.h5") else { return };
+    let scan = io::open(path).unwrap().scan(0).unwrap();
+    assert!((scan.step.unwrap()[0].to_nm() - 0.126_796_88).abs() < 1e-8);
+    let Some(exitwave::stem::Pixel::Frequency([k, _])) = scan.pixel else { panic!("{:?}", scan.pixel) };
+    assert!((k.to_per_angstrom() - 0.044_251_57).abs() < 1e-8);
+
+    let Some(path) = data("data/stem4d/blockfile_test1.blo") else { return };
+    let scan = io::open(path).unwrap().scan(0).unwrap();
+    assert_eq!((scan.step.unwrap()[1].to_nm(), scan.energy.unwrap().to_kev()), (12.8, 200.0));
+    // A length on the detector is neither an angle nor a frequency.
+    assert_eq!(scan.pixel, None);
+}
+
+#[test]
+fn spectrum_images_have_their_energies() {
+    let Some(path) = data("data/eels/EELS_SI.dm4") else { return };
+    let spectra = io::open(path).unwrap().spectrum_image::<f32>(0).unwrap();
+    assert_eq!(spectra.data.dims(), &[2, 2, 2048]);
+    assert_eq!((spectra.first.to_ev(), spectra.width.to_ev()), (300.0, 1.0));
+    assert!((spectra.step[0].unwrap().to_nm() - 1.992).abs() < 1e-3);
+}
