@@ -99,14 +99,22 @@ fn specimen(n: usize, par: &Par) -> Result<(Potential<f32>, MultisliceParams), E
     let crystal = crystals::strontium_titanate().repeated([cells, cells, 25])?;
     let grid = Grid { dims: [n, n], sampling: [Length::angstrom(cells as f64 * A / n as f64); 2] };
     let slicing = Slicing::Thickness(Length::angstrom(A / 2.0));
-    let v = PotentialPlan::new(&crystal, &PotentialParams { grid, slicing, par: par.clone(), ..Default::default() })?.build()?;
+    let v = PotentialPlan::new(&crystal, &PotentialParams { grid, slicing, par: par.clone(), ..Default::default() })?
+        .build()?;
     let thickness = v.thickness.clone();
-    let params = MultisliceParams { energy: Energy::kev(200.0), grid, thickness, par: par.clone(), ..Default::default() };
+    let params =
+        MultisliceParams { energy: Energy::kev(200.0), grid, thickness, par: par.clone(), ..Default::default() };
     Ok((v, params))
 }
 
 /// `count` forward and inverse transforms of n × n and nothing else.
-fn transforms(c: &mut criterion::Criterion, name: &str, n: usize, count: usize, par: &Par) -> Result<Option<f64>, Error> {
+fn transforms(
+    c: &mut criterion::Criterion,
+    name: &str,
+    n: usize,
+    count: usize,
+    par: &Par,
+) -> Result<Option<f64>, Error> {
     let fft = Fft2::<f32>::new([n, n])?;
     let mut frames = vec![Complex::new(1.0f32, 0.5); 8 * n * n];
     let rounds = count.div_ceil(8);

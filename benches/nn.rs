@@ -31,21 +31,36 @@ fn time(c: &mut Criterion, name: &str, f: &dyn Function<f32>, dims: &[&[usize]])
     let mut scratch = vec![0.0; f.scratch_len(&spaces)];
     let mut dx: Vec<Vec<f32>> = x.iter().map(|x| vec![0.0; x.len()]).collect();
     let mode = Mode::Train { step: 0 };
-    let forward =
-        timing::measure(c, &format!("{name} forward"), &mut (), |_| {}, |_| f.forward(&x, &mut y, &mut tape, &mut scratch, mode));
+    let forward = timing::measure(
+        c,
+        &format!("{name} forward"),
+        &mut (),
+        |_| {},
+        |_| f.forward(&x, &mut y, &mut tape, &mut scratch, mode),
+    );
     // The gradients one by one, to see where the time goes.
     for i in 0..x.len().min(2) {
         let mut only: Vec<Option<(&mut [f32], Write)>> = x.iter().map(|_| None).collect();
         only[i] = Some((&mut dx[i], Write::Set));
-        timing::measure(c, &format!("{name} gradient {i}"), &mut only, |_| {}, |only| {
-            f.backward(&x, &y, &tape, &dy, only, &mut scratch)
-        });
+        timing::measure(
+            c,
+            &format!("{name} gradient {i}"),
+            &mut only,
+            |_| {},
+            |only| f.backward(&x, &y, &tape, &dy, only, &mut scratch),
+        );
     }
-    let both = timing::measure(c, name, &mut (), |_| {}, |_| {
-        f.forward(&x, &mut y, &mut tape, &mut scratch, mode);
-        let mut dx: Vec<_> = dx.iter_mut().map(|d| Some((d.as_mut_slice(), Write::Set))).collect();
-        f.backward(&x, &y, &tape, &dy, &mut dx, &mut scratch);
-    });
+    let both = timing::measure(
+        c,
+        name,
+        &mut (),
+        |_| {},
+        |_| {
+            f.forward(&x, &mut y, &mut tape, &mut scratch, mode);
+            let mut dx: Vec<_> = dx.iter_mut().map(|d| Some((d.as_mut_slice(), Write::Set))).collect();
+            f.backward(&x, &y, &tape, &dy, &mut dx, &mut scratch);
+        },
+    );
     [forward, both]
 }
 
@@ -53,13 +68,26 @@ fn main() -> Result<(), exitwave::Error> {
     let mut c = timing::criterion();
     let par = Par::threads(THREADS)?;
 
-    let conv = Conv2d::new(&ConvParams { channels: 64, out_channels: 64, size: [256; 2], par: par.clone(), ..ConvParams::default() })?;
+    let conv = Conv2d::new(&ConvParams {
+        channels: 64,
+        out_channels: 64,
+        size: [256; 2],
+        par: par.clone(),
+        ..ConvParams::default()
+    })?;
     let conv2d = time(&mut c, "conv2d 64-64 3x3 256x256", &conv, &[&[1, 64, 256, 256], &[64, 64, 3, 3], &[64]]);
 
-    let conv = Conv3d::new(&ConvParams { channels: 16, out_channels: 16, size: [64; 3], par: par.clone(), ..ConvParams::default() })?;
+    let conv = Conv3d::new(&ConvParams {
+        channels: 16,
+        out_channels: 16,
+        size: [64; 3],
+        par: par.clone(),
+        ..ConvParams::default()
+    })?;
     let conv3d = time(&mut c, "conv3d 16-16 3x3x3 64x64x64", &conv, &[&[1, 16, 64, 64, 64], &[16, 16, 3, 3, 3], &[16]]);
 
-    let mha = MultiHeadAttention::new(&MultiHeadParams { batch: 1, tokens: 1024, dim: 128, heads: 8, par: par.clone() })?;
+    let mha =
+        MultiHeadAttention::new(&MultiHeadParams { batch: 1, tokens: 1024, dim: 128, heads: 8, par: par.clone() })?;
     let dims: [&[usize]; 5] = [&[1, 1024, 128], &[384, 128], &[384], &[128, 128], &[128]];
     let attention = time(&mut c, "attention 1024x128 8 heads", &mha, &dims);
 

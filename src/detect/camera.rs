@@ -62,7 +62,9 @@ impl Transfer {
     fn check(&self, name: &'static str) -> Result<(), Error> {
         let good = match self {
             Transfer::Flat | Transfer::Pixel => true,
-            Transfer::Lorentzian { c0, c1, c2, c3 } => *c0 > 0.0 && *c1 >= 0.0 && *c2 > 0.0 && [c0, c1, c2, c3].iter().all(|c| c.is_finite()),
+            Transfer::Lorentzian { c0, c1, c2, c3 } => {
+                *c0 > 0.0 && *c1 >= 0.0 && *c2 > 0.0 && [c0, c1, c2, c3].iter().all(|c| c.is_finite())
+            }
             Transfer::Measured(p) => {
                 !p.is_empty()
                     && p.iter().all(|p| p.0 >= 0.0 && p.0.is_finite() && (0.0..=10.0).contains(&p.1))
@@ -70,7 +72,11 @@ impl Transfer {
             }
         };
         let finite = (0..=30).all(|i| (0.0..=1e6).contains(&self.at([0.05 * f64::from(i), 0.0])));
-        if good && finite { Ok(()) } else { Err(Error::param(name, format!("{self:?}"), "positive constants, or values at increasing frequencies")) }
+        if good && finite {
+            Ok(())
+        } else {
+            Err(Error::param(name, format!("{self:?}"), "positive constants, or values at increasing frequencies"))
+        }
     }
 }
 
@@ -154,14 +160,25 @@ impl<T: Real> Camera<T> {
         if !(params.dqe0 > 0.0 && params.dqe0 <= 1.0) {
             return Err(Error::param("dqe0", params.dqe0, "in (0, 1]"));
         }
-        if !(params.gain > 0.0 && params.gain.is_finite() && params.readout_noise >= 0.0 && params.readout_noise.is_finite()) {
-            return Err(Error::param("gain", format!("{}, noise {}", params.gain, params.readout_noise), "a positive gain, noise ≥ 0"));
+        if !(params.gain > 0.0
+            && params.gain.is_finite()
+            && params.readout_noise >= 0.0
+            && params.readout_noise.is_finite())
+        {
+            return Err(Error::param(
+                "gain",
+                format!("{}, noise {}", params.gain, params.readout_noise),
+                "a positive gain, noise ≥ 0",
+            ));
         }
         let fft = RealFft2::new(dims)?;
         let half = fft.spectrum_dims()[1];
         let (mut before, mut after) = (try_zeroed(dims[0] * half)?, try_zeroed(dims[0] * half)?);
         for i in 0..dims[0] * half {
-            let nu = [frequency_index(i / half, dims[0]) as f64 * 2.0 / dims[0] as f64, (i % half) as f64 * 2.0 / dims[1] as f64];
+            let nu = [
+                frequency_index(i / half, dims[0]) as f64 * 2.0 / dims[0] as f64,
+                (i % half) as f64 * 2.0 / dims[1] as f64,
+            ];
             let (mtf, nps) = (params.mtf.at(nu), params.nps.at(nu));
             if nps.is_nan() || nps <= 0.0 {
                 return Err(Error::param("nps", nps, "a noise power above 0 at every frequency"));

@@ -60,7 +60,8 @@ pub fn fractionate<T: Real>(image: &Tensor<T>, params: &Fractionation) -> Result
     let mut frame = spectrum.clone();
     for (f, out) in frames.chunks_mut(ny * nx).enumerate() {
         let share = params.dose.get(f).copied().unwrap_or(1.0 / n as f64);
-        let (y, x) = (shift_factors(ny, params.drift[f][0], Field::Real), shift_factors(nx, params.drift[f][1], Field::Real));
+        let (y, x) =
+            (shift_factors(ny, params.drift[f][0], Field::Real), shift_factors(nx, params.drift[f][1], Field::Real));
         for (i, (z, s)) in frame.iter_mut().zip(&spectrum).enumerate() {
             *z = s * y[i / nx] * x[i % nx] * share;
         }

@@ -114,4 +114,3 @@ fn split([u, v]: [f64; 2], rotation: f64, width: f64, edge: Edge, shares: &mut [
         shares[((turn * n as f64) as usize).min(n - 1)] = 1.0;
     }
 }
-

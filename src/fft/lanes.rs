@@ -88,7 +88,6 @@ impl<T: Real> LaneFft<T> {
         Ok(LaneFft { n, stages })
     }
 
-
     /// Transforms the first n points of `b.re`, `b.im`, where the result is left; the other two arrays hold rubbish then.
     ///
     /// # Panics

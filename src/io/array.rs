@@ -77,6 +77,9 @@ pub trait NpyElement: sealed::Sealed + Pod + Default + Send + Sync + std::fmt::D
     /// Wraps a tensor of this type.
     #[doc(hidden)]
     fn array(tensor: Tensor<Self>) -> Array;
+    /// The tensor of this type in an array.
+    #[doc(hidden)]
+    fn of_mut(array: &mut Array) -> Option<&mut Tensor<Self>>;
 }
 
 macro_rules! element {
@@ -88,6 +91,12 @@ macro_rules! element {
                 const WORD: usize = $word;
                 fn array(tensor: Tensor<Self>) -> Array {
                     Array::$variant(tensor)
+                }
+                fn of_mut(array: &mut Array) -> Option<&mut Tensor<Self>> {
+                    match array {
+                        Array::$variant(tensor) => Some(tensor),
+                        _ => None,
+                    }
                 }
             }
             impl From<Tensor<$t>> for Array {
@@ -185,6 +194,19 @@ impl Array {
         each!(self, t => Ok(NpyElement::array(t.reshape(dims)?)))
     }
 
+    /// Writes `part` into this array, its first element at `at`; it must lie within.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] when the element types differ.
+    pub(crate) fn paste(&mut self, part: &Array, at: &[usize]) -> Result<(), Error> {
+        each!(part, p => paste_into(self, p, at))
+    }
+
+    /// The axes in another order: new axis k is old axis `order[k]`.
+    pub(crate) fn permuted(&self, order: &[usize]) -> Array {
+        each!(self, t => NpyElement::array(permute(t, order)))
+    }
+
     /// The elements as real numbers of type `T`, rounded where they must be. A tensor that has the type already is handed over
     /// without a copy.
     ///
@@ -222,6 +244,39 @@ impl Array {
             real => Ok(real.into_real::<T>()?.map(|&v| Complex::new(v, T::ZERO))),
         }
     }
+}
+
+fn paste_into<E: NpyElement>(whole: &mut Array, part: &Tensor<E>, at: &[usize]) -> Result<(), Error> {
+    let what = "parts of another element type";
+    let whole = E::of_mut(whole).ok_or_else(|| Error::Unsupported { what: what.into() })?;
+    let (dims, sizes) = (whole.dims().to_vec(), part.dims());
+    let row = sizes.last().copied().unwrap_or(1);
+    if part.is_empty() {
+        return Ok(());
+    }
+    for (k, piece) in part.as_slice().chunks_exact(row).enumerate() {
+        // The index of the row's first element, from the last axis but one.
+        let (mut rest, mut to, mut step) = (k, at.last().copied().unwrap_or(0), dims.last().copied().unwrap_or(1));
+        for axis in (0..sizes.len().saturating_sub(1)).rev() {
+            to += (at[axis] + rest % sizes[axis]) * step;
+            rest /= sizes[axis];
+            step *= dims[axis];
+        }
+        whole.as_mut_slice()[to..to + row].copy_from_slice(piece);
+    }
+    Ok(())
+}
+
+fn permute<E: NpyElement>(tensor: &Tensor<E>, order: &[usize]) -> Tensor<E> {
+    let old = tensor.dims();
+    let mut steps = vec![1; old.len()];
+    for axis in (1..old.len()).rev() {
+        steps[axis - 1] = steps[axis] * old[axis];
+    }
+    let dims: Vec<usize> = order.iter().map(|&a| old[a]).collect();
+    let steps: Vec<usize> = order.iter().map(|&a| steps[a]).collect();
+    let data = tensor.as_slice();
+    Tensor::from_fn(&dims, |i| data[i.iter().zip(&steps).map(|(i, s)| i * s).sum::<usize>()])
 }
 
 /// The tensor itself when `F` is `E`, else the tensor back.

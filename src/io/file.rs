@@ -57,6 +57,7 @@ enum Input {
     #[cfg(not(unix))]
     File(std::sync::Mutex<File>),
     Mapped(memmap2::Mmap),
+    Memory(Vec<u8>),
 }
 
 impl FileAt {
@@ -82,6 +83,16 @@ impl FileAt {
         Ok(FileAt { path: path.to_path_buf(), len: map.len() as u64, input: Input::Mapped(map) })
     }
 
+    /// Bytes in memory, as if they were a file of this name.
+    pub(crate) fn memory(path: &Path, bytes: Vec<u8>) -> Self {
+        FileAt { path: path.to_path_buf(), len: bytes.len() as u64, input: Input::Memory(bytes) }
+    }
+
+    /// The file's name.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Its length in bytes when it was opened.
     pub(crate) fn len(&self) -> u64 {
         self.len
@@ -95,6 +106,7 @@ impl FileAt {
         match &self.input {
             Input::File(file) => read_exact_at(file, offset, out),
             Input::Mapped(map) => copy_at(map, offset, out),
+            Input::Memory(bytes) => copy_at(bytes, offset, out),
         }
         .map_err(|e| Error::io(&self.path, e))
     }

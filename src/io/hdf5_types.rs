@@ -207,7 +207,9 @@ fn complex(size: u32, fields: &[CompoundField]) -> Result<Kind, String> {
 
 fn pair(size: u32, re: &CompoundField, im: &CompoundField) -> Result<Option<Kind>, String> {
     let names = (re.name.to_ascii_lowercase(), im.name.to_ascii_lowercase());
-    let named = [("r", "i"), ("re", "im"), ("real", "imag")].contains(&(&names.0, &names.1));
+    // Velox says `realFloat` and `imagFloat`, or longer.
+    let named = [("r", "i"), ("re", "im")].contains(&(&names.0, &names.1))
+        || (names.0.starts_with("real") && names.1.starts_with("imag"));
     let (kind, other) = (Kind::of(&re.datatype)?, Kind::of(&im.datatype)?);
     let part = kind.size() as u32;
     let packed = re.byte_offset == 0 && im.byte_offset == part && size == 2 * part;

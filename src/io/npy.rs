@@ -77,14 +77,13 @@ pub fn parse(bytes: &[u8]) -> Result<Array, Error> {
     read_from(&mut { bytes }, len, Path::new(""), &Limits::default())
 }
 
-/// Writes a tensor to an npy file; the file appears under its name when it is complete.
+/// Writes a tensor, or an [`Array`], to an npy file; the file appears under its name when it is complete.
 ///
 /// # Errors
 /// - [`Error::Io`] when the file cannot be written,
 /// - [`Error::Param`] for more than 64 axes.
-pub fn write<E: NpyElement>(path: impl AsRef<Path>, tensor: &Tensor<E>) -> Result<(), Error> {
-    let path = path.as_ref();
-    let array = ArrayRef::from(tensor);
+pub fn write<'a>(path: impl AsRef<Path>, array: impl Into<ArrayRef<'a>>) -> Result<(), Error> {
+    let (path, array) = (path.as_ref(), array.into());
     let head = header_bytes(array)?;
     replace(path, |out| out.write_all(&head).and_then(|()| out.write_all(array.bytes)).map_err(|e| Error::io(path, e)))
 }

@@ -1,10 +1,11 @@
-//! 32-bit floating-point TIFF: one image, or a stack of pages. Other programs of the field read it without loss.
+//! TIFF of 32-bit floating-point numbers or 16-bit counts: one image, or a stack of pages. Other programs of the field read it
+//! without loss.
 
 use std::io::{Seek, Write};
 use std::path::Path;
 
 use tiff::TiffError;
-use tiff::encoder::{TiffEncoder, TiffKind, colortype};
+use tiff::encoder::{TiffEncoder, TiffKind, TiffValue, colortype};
 
 use crate::error::Error;
 use crate::io::file::replace;
@@ -32,7 +33,24 @@ use crate::tensor::Tensor;
 /// # Ok::<(), exitwave::Error>(())
 /// ```
 pub fn write(path: impl AsRef<Path>, tensor: &Tensor<f32>) -> Result<(), Error> {
-    let path = path.as_ref();
+    write_as::<colortype::Gray32Float>(path.as_ref(), tensor)
+}
+
+/// Writes counts, as [`write`] does.
+///
+/// # Shapes
+/// `tensor` is (height, width), or (pages, height, width).
+///
+/// # Errors
+/// As [`write`].
+pub fn write_u16(path: impl AsRef<Path>, tensor: &Tensor<u16>) -> Result<(), Error> {
+    write_as::<colortype::Gray16>(path.as_ref(), tensor)
+}
+
+fn write_as<C: colortype::ColorType>(path: &Path, tensor: &Tensor<C::Inner>) -> Result<(), Error>
+where
+    [C::Inner]: TiffValue,
+{
     let wrong = || Error::shape("tiff::write [pages, height, width]", &[1, 1, 1], tensor.dims());
     let (h, w) = match *tensor.dims() {
         [h, w] | [_, h, w] if !tensor.is_empty() => (h, w),
@@ -41,28 +59,34 @@ pub fn write(path: impl AsRef<Path>, tensor: &Tensor<f32>) -> Result<(), Error> 
     let (Ok(height), Ok(width)) = (u32::try_from(h), u32::try_from(w)) else { return Err(wrong()) };
     let pages = || tensor.as_slice().chunks_exact(h * w);
     // Tags and strip tables need little beside the samples; the margin is generous.
-    let big = (tensor.len() as u64) * 4 + (pages().len() as u64) * 65536 > u64::from(u32::MAX);
+    let size = size_of::<C::Inner>() as u64;
+    let big = (tensor.len() as u64) * size + (pages().len() as u64) * 65536 > u64::from(u32::MAX);
     let failed = |e| match e {
         TiffError::IoError(e) => Error::io(path, e),
         e => Error::io(path, std::io::Error::other(e)),
     };
     replace(path, |out| {
         if big {
-            write_pages(&mut TiffEncoder::new_big(out).map_err(failed)?, width, height, pages()).map_err(failed)
+            write_pages::<C, _, _>(&mut TiffEncoder::new_big(out).map_err(failed)?, width, height, pages())
+                .map_err(failed)
         } else {
-            write_pages(&mut TiffEncoder::new(out).map_err(failed)?, width, height, pages()).map_err(failed)
+            write_pages::<C, _, _>(&mut TiffEncoder::new(out).map_err(failed)?, width, height, pages()).map_err(failed)
         }
     })
 }
 
-fn write_pages<'a, W: Write + Seek, K: TiffKind>(
+fn write_pages<'a, C: colortype::ColorType, W: Write + Seek, K: TiffKind>(
     encoder: &mut TiffEncoder<W, K>,
     width: u32,
     height: u32,
-    pages: impl Iterator<Item = &'a [f32]>,
-) -> Result<(), TiffError> {
+    pages: impl Iterator<Item = &'a [C::Inner]>,
+) -> Result<(), TiffError>
+where
+    C::Inner: 'a,
+    [C::Inner]: TiffValue,
+{
     for page in pages {
-        encoder.write_image::<colortype::Gray32Float>(width, height, page)?;
+        encoder.write_image::<C>(width, height, page)?;
     }
     Ok(())
 }

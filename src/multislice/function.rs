@@ -261,7 +261,14 @@ impl<T: Real> Function<T> for MultisliceFunction<T> {
                             };
                             plan.advance(t, p, waves, before, v1, &mut works);
                         }
-                        plan.columns(p, Conjugate::No, waves, v1, &mut stretch[(m - first) * l.u2..][..size], &mut works);
+                        plan.columns(
+                            p,
+                            Conjugate::No,
+                            waves,
+                            v1,
+                            &mut stretch[(m - first) * l.u2..][..size],
+                            &mut works,
+                        );
                     }
                 }
                 let first = n / l.every * l.every;

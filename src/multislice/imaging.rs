@@ -28,11 +28,16 @@ pub fn diffraction<T: Real>(waves: &Tensor<Complex<T>>, par: &Par) -> Result<Ten
     for _ in 0..par.count() {
         states.push((try_zeroed(fft.len())?, try_zeroed(fft.scratch_len())?));
     }
-    par.chunks_with(&mut out, ny * nx, &mut states, |w, out, (psi, scratch): &mut (Vec<Complex<T>>, Vec<Complex<T>>)| {
-        psi.copy_from_slice(&waves.as_slice()[w * ny * nx..][..ny * nx]);
-        fft.forward(psi, scratch);
-        out.iter_mut().zip(psi.iter()).for_each(|(i, z)| *i = z.norm_sqr());
-    });
+    par.chunks_with(
+        &mut out,
+        ny * nx,
+        &mut states,
+        |w, out, (psi, scratch): &mut (Vec<Complex<T>>, Vec<Complex<T>>)| {
+            psi.copy_from_slice(&waves.as_slice()[w * ny * nx..][..ny * nx]);
+            fft.forward(psi, scratch);
+            out.iter_mut().zip(psi.iter()).for_each(|(i, z)| *i = z.norm_sqr());
+        },
+    );
     Tensor::from_vec(&[n, ny, nx], out)
 }
 
@@ -171,7 +176,11 @@ fn points(ctf: &CtfParams, averaging: Averaging) -> Result<Vec<(f64, Shifted)>, 
         return Ok(vec![(1.0, Shifted { focus: 0.0, direction: [0.0; 2], envelope: true })]);
     };
     if !(1..=1001).contains(&focus) || !(1..=101).contains(&directions) {
-        return Err(Error::param("averaging", format!("{averaging:?}"), "1 to 1001 focus values, 1 to 101 directions an axis"));
+        return Err(Error::param(
+            "averaging",
+            format!("{averaging:?}"),
+            "1 to 1001 focus values, 1 to 101 directions an axis",
+        ));
     }
     let line = |n: usize, rms: f64| -> Vec<(f64, f64)> {
         if n == 1 || rms == 0.0 {
@@ -213,7 +222,11 @@ fn points(ctf: &CtfParams, averaging: Averaging) -> Result<Vec<(f64, Shifted)>, 
 ///
 /// # References
 /// K. Ishizuka, *Ultramicroscopy* 5, 55 (1980), equation 12.
-pub fn transmission_cross_coefficient(psi: &Tensor<Complex<f64>>, ctf: &CtfParams, grid: &Grid) -> Result<Tensor<f64>, Error> {
+pub fn transmission_cross_coefficient(
+    psi: &Tensor<Complex<f64>>,
+    ctf: &CtfParams,
+    grid: &Grid,
+) -> Result<Tensor<f64>, Error> {
     grid.check()?;
     let [ny, nx] = grid.dims;
     if *psi.dims() != [ny, nx] {
@@ -250,7 +263,11 @@ pub fn transmission_cross_coefficient(psi: &Tensor<Complex<f64>>, ctf: &CtfParam
         }
     }
     if beams.len() > 20_000 || ctf.aperture == Aperture::Open {
-        return Err(Error::param("aperture", format!("{} frequencies", beams.len()), "an aperture that holds at most 20 000"));
+        return Err(Error::param(
+            "aperture",
+            format!("{} frequencies", beams.len()),
+            "an aperture that holds at most 20 000",
+        ));
     }
     let mut image: Vec<Complex<f64>> = try_zeroed(ny * nx)?;
     let a = 0.25 * theta * theta;

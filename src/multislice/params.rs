@@ -64,7 +64,11 @@ impl BandLimit {
             }
             BandLimit::Open => true,
         };
-        if good { Ok(()) } else { Err(Error::param("band_limit", format!("{self:?}"), "a fraction in (0, 1], a width inside it")) }
+        if good {
+            Ok(())
+        } else {
+            Err(Error::param("band_limit", format!("{self:?}"), "a fraction in (0, 1], a width inside it"))
+        }
     }
 }
 

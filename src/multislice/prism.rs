@@ -60,7 +60,11 @@ impl<T: Real> Prism<T> {
             return Err(Error::param("f", format!("{f:?}"), "interpolation factors that divide the grid"));
         }
         if probe.grid != grid || probe.energy != multislice.params.energy {
-            return Err(Error::param("probe", format!("{:?}, {}", probe.grid, probe.energy), "grid and energy of the multislice plan"));
+            return Err(Error::param(
+                "probe",
+                format!("{:?}, {}", probe.grid, probe.energy),
+                "grid and energy of the multislice plan",
+            ));
         }
         probe.aperture.check()?;
         let lambda = checked_wavelength(probe.energy, &probe.constants)?;
@@ -177,24 +181,29 @@ impl<T: Real> Prism<T> {
         for _ in 0..self.par.count() {
             states.push((try_zeroed(count)?, try_zeroed(self.fft.scratch_len())?));
         }
-        self.par.chunks_with(&mut waves, wy * wx, &mut states, |p, psi, (c, scratch): &mut (Vec<Complex<T>>, Vec<Complex<T>>)| {
-            let r = positions[p].map(|r| r.to_angstrom());
-            for (c, (h, a)) in c.iter_mut().zip(&self.beams) {
-                let turns = (0..2).map(|i| h[i] as f64 * r[i] / (self.window[i] as f64 * d[i])).sum::<f64>();
-                let z = a * cis(-TAU * turns.fract());
-                *c = Complex::new(T::of(z.re), T::of(z.im));
-            }
-            let corner = [0, 1].map(|i| (r[i] / d[i] - 0.5 * self.window[i] as f64).round() as isize);
-            let at = |i: usize, j: usize, n: usize| (corner[i] + j as isize).rem_euclid(n as isize) as usize;
-            for jy in 0..wy {
-                let row = at(0, jy, ny) * nx;
-                for jx in 0..wx {
-                    let s = &self.matrix[(row + at(1, jx, nx)) * count..][..count];
-                    psi[jy * wx + jx] = dot(s, c);
+        self.par.chunks_with(
+            &mut waves,
+            wy * wx,
+            &mut states,
+            |p, psi, (c, scratch): &mut (Vec<Complex<T>>, Vec<Complex<T>>)| {
+                let r = positions[p].map(|r| r.to_angstrom());
+                for (c, (h, a)) in c.iter_mut().zip(&self.beams) {
+                    let turns = (0..2).map(|i| h[i] as f64 * r[i] / (self.window[i] as f64 * d[i])).sum::<f64>();
+                    let z = a * cis(-TAU * turns.fract());
+                    *c = Complex::new(T::of(z.re), T::of(z.im));
                 }
-            }
-            then(psi, scratch);
-        });
+                let corner = [0, 1].map(|i| (r[i] / d[i] - 0.5 * self.window[i] as f64).round() as isize);
+                let at = |i: usize, j: usize, n: usize| (corner[i] + j as isize).rem_euclid(n as isize) as usize;
+                for jy in 0..wy {
+                    let row = at(0, jy, ny) * nx;
+                    for jx in 0..wx {
+                        let s = &self.matrix[(row + at(1, jx, nx)) * count..][..count];
+                        psi[jy * wx + jx] = dot(s, c);
+                    }
+                }
+                then(psi, scratch);
+            },
+        );
         Tensor::from_vec(&[positions.len(), wy, wx], waves)
     }
 }

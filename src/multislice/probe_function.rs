@@ -75,7 +75,12 @@ impl<T: Real> ProbeFunction<T> {
     }
 
     /// Calls `f(index, ψ̂)` for every frequency inside the aperture.
-    fn spectrum(&self, x: &[&[T]], probe: usize, mut f: impl FnMut(&(usize, crate::optics::Coefficients), [f64; 2], Complex<f64>)) {
+    fn spectrum(
+        &self,
+        x: &[&[T]],
+        probe: usize,
+        mut f: impl FnMut(&(usize, crate::optics::Coefficients), [f64; 2], Complex<f64>),
+    ) {
         let r = [x[1][2 * probe].f64(), x[1][2 * probe + 1].f64()];
         for point in &self.inside {
             let (i, basis) = point;

@@ -168,15 +168,7 @@ impl<T: Real> Function<T> for Pointwise {
         self.0.par.chunks(y, CHUNK, |i, y| apply(self.0.activation, &x[0][i * CHUNK..][..y.len()], y));
     }
 
-    fn backward(
-        &self,
-        x: &[&[T]],
-        y: &[T],
-        _: &[T],
-        dy: &[T],
-        dx: &mut [Option<(&mut [T], Write)>],
-        _: &mut [T],
-    ) {
+    fn backward(&self, x: &[&[T]], y: &[T], _: &[T], dy: &[T], dx: &mut [Option<(&mut [T], Write)>], _: &mut [T]) {
         let Some((dx, onto)) = check::want(dx, 0) else { return };
         check_len("activation", "dy", dx.len(), dy.len());
         let v = if self.by_output() { y } else { x[0] };
@@ -255,15 +247,7 @@ impl<T: Real> Function<T> for PRelu {
         });
     }
 
-    fn backward(
-        &self,
-        x: &[&[T]],
-        _: &[T],
-        _: &[T],
-        dy: &[T],
-        dx: &mut [Option<(&mut [T], Write)>],
-        _: &mut [T],
-    ) {
+    fn backward(&self, x: &[&[T]], _: &[T], _: &[T], dy: &[T], dx: &mut [Option<(&mut [T], Write)>], _: &mut [T]) {
         let (len, channels) = (self.len(), self.dims[1]);
         if let Some((dx, onto)) = check::want(dx, 0) {
             self.par.chunks(dx, len, |plane, dx| {
@@ -279,7 +263,8 @@ impl<T: Real> Function<T> for PRelu {
                 let mut sum = 0.0;
                 for plane in (0..dy.len() / len).filter(|p| p % channels % self.slopes == slope) {
                     let (x, dy) = (&x[0][plane * len..][..len], &dy[plane * len..][..len]);
-                    sum += x.iter().zip(dy).filter(|(x, _)| **x <= T::ZERO).map(|(x, dy)| (*x * *dy).f64()).sum::<f64>();
+                    sum +=
+                        x.iter().zip(dy).filter(|(x, _)| **x <= T::ZERO).map(|(x, dy)| (*x * *dy).f64()).sum::<f64>();
                 }
                 write(&mut da[0], T::of(sum), onto);
             });

@@ -5,12 +5,7 @@ use crate::op::Write;
 use crate::shape::{Field, Space};
 
 /// That the inputs are real and have the expected dimensions; the last `optional` ones may be absent.
-pub(crate) fn spaces(
-    op: &'static str,
-    inputs: &[&Space],
-    expected: &[&[usize]],
-    optional: usize,
-) -> Result<(), Error> {
+pub(crate) fn spaces(op: &'static str, inputs: &[&Space], expected: &[&[usize]], optional: usize) -> Result<(), Error> {
     if inputs.len() > expected.len() || inputs.len() + optional < expected.len() {
         return Err(Error::param("inputs", format!("{op}: {}", inputs.len()), "as many inputs as the layer has"));
     }

@@ -102,15 +102,7 @@ impl<T: Real> Function<T> for LayerNorm {
         });
     }
 
-    fn backward(
-        &self,
-        x: &[&[T]],
-        _: &[T],
-        tape: &[T],
-        dy: &[T],
-        dx: &mut [Option<(&mut [T], Write)>],
-        _: &mut [T],
-    ) {
+    fn backward(&self, x: &[&[T]], _: &[T], tape: &[T], dy: &[T], dx: &mut [Option<(&mut [T], Write)>], _: &mut [T]) {
         let d = self.d;
         check_len("layer normalisation", "dy", self.rows * d, dy.len());
         let gamma = x[1];

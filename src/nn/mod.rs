@@ -22,7 +22,8 @@ pub(crate) mod special;
 
 pub use activation::{Activation, PRelu, Pointwise, PointwiseParams};
 pub use attention::{
-    Attention, AttentionParams, ChannelAttention, Gate, GateOver, MultiHeadAttention, MultiHeadParams, SpatialStatistics,
+    Attention, AttentionParams, ChannelAttention, Gate, GateOver, MultiHeadAttention, MultiHeadParams,
+    SpatialStatistics,
 };
 pub use conv::{
     Conv, Conv2d, Conv3d, ConvParams, ConvTranspose, ConvTranspose2d, ConvTranspose3d, ConvTransposeParams, Padding,

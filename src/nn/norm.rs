@@ -238,9 +238,8 @@ impl<T: Real> Function<T> for Norm {
             s[1] = T::of(sum2(x, dy, |x, dy| (x - mu) * dy)) * r;
         });
         let sums = &*sums;
-        let over_batch = |channel: usize, which: usize| -> T {
-            (0..self.n).map(|n| sums[2 * (n * c + channel) + which]).sum()
-        };
+        let over_batch =
+            |channel: usize, which: usize| -> T { (0..self.n).map(|n| sums[2 * (n * c + channel) + which]).sum() };
         if let Some((dx, onto)) = check::want(dx, 0) {
             let n = T::of(self.members());
             self.p.par.chunks(dx, len, |plane, dx| {
@@ -349,15 +348,7 @@ impl<T: Real> Function<T> for BatchStatistics {
         });
     }
 
-    fn backward(
-        &self,
-        x: &[&[T]],
-        y: &[T],
-        _: &[T],
-        dy: &[T],
-        dx: &mut [Option<(&mut [T], Write)>],
-        _: &mut [T],
-    ) {
+    fn backward(&self, x: &[&[T]], y: &[T], _: &[T], dy: &[T], dx: &mut [Option<(&mut [T], Write)>], _: &mut [T]) {
         let Some((dx, onto)) = check::want(dx, 0) else { return };
         let (c, len) = (self.c, self.len);
         let count = (self.n * len) as f64;

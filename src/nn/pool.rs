@@ -176,7 +176,9 @@ impl<T: Real, const D: usize> Function<T> for Pool<D> {
                         let (a, b) = (&x[at..][..2 * ox], &x[at + nx..][..2 * ox]);
                         let pairs = y.iter_mut().zip(a.chunks_exact(2).zip(b.chunks_exact(2)));
                         match self.p.pooling {
-                            Pooling::Average => pairs.for_each(|(y, (a, b))| *y = ((a[0] + a[1]) + (b[0] + b[1])) * scale),
+                            Pooling::Average => {
+                                pairs.for_each(|(y, (a, b))| *y = ((a[0] + a[1]) + (b[0] + b[1])) * scale)
+                            }
                             Pooling::Max => pairs.for_each(|(y, (a, b))| {
                                 let larger = |m: T, v: T| if v > m { v } else { m };
                                 *y = larger(larger(larger(a[0], a[1]), b[0]), b[1]);

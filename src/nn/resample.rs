@@ -260,15 +260,7 @@ impl<T: Real> Function<T> for PixelShuffle {
         });
     }
 
-    fn backward(
-        &self,
-        _: &[&[T]],
-        _: &[T],
-        _: &[T],
-        dy: &[T],
-        dx: &mut [Option<(&mut [T], Write)>],
-        _: &mut [T],
-    ) {
+    fn backward(&self, _: &[&[T]], _: &[T], _: &[T], dy: &[T], dx: &mut [Option<(&mut [T], Write)>], _: &mut [T]) {
         let Some((dx, onto)) = check::want(dx, 0) else { return };
         let ([_, _, ny, nx], r) = (self.dims, self.r);
         check_len("pixel shuffle", "dy", dx.len(), dy.len());

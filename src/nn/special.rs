@@ -108,7 +108,9 @@ mod tests {
     #[test]
     fn the_error_function_has_its_tabulated_values() {
         // Abramowitz and Stegun, table 7.1, and erfc(4) = 1.541725790e-8.
-        for (x, want) in [(0.5, 0.520_499_877_8), (1.0, 0.842_700_792_9), (2.0, 0.995_322_265_0), (-1.0, -0.842_700_792_9)] {
+        for (x, want) in
+            [(0.5f64, 0.520_499_877_8), (1.0, 0.842_700_792_9), (2.0, 0.995_322_265_0), (-1.0, -0.842_700_792_9)]
+        {
             assert!((erf(x) - want).abs() < 1e-10, "{x} {}", erf(x));
             assert!((f64::from(erf(x as f32)) - want).abs() < 4e-7);
         }

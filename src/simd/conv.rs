@@ -72,7 +72,13 @@ pub(crate) fn gradient_tile<T: Real>(
         }
         return;
     }
-    super::fused!(|FMA| gradient_tile_portable::<T, FMA>((dy, rows, dy_step), (x, columns, x_step), segments, len, out));
+    super::fused!(|FMA| gradient_tile_portable::<T, FMA>(
+        (dy, rows, dy_step),
+        (x, columns, x_step),
+        segments,
+        len,
+        out
+    ));
 }
 
 /// `a b + c`, fused or not.

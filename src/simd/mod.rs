@@ -195,7 +195,8 @@ pub(crate) fn transpose_band<T: Real>(
 pub(crate) fn transpose16<T: Real>(x: &[[T; 16]; 16], y: &mut [[T; 16]; 16]) {
     #[cfg(target_arch = "x86_64")]
     if T::NAME == "f32" && avx512() {
-        let (x, y): (&[f32], &mut [f32]) = (bytemuck::cast_slice(x.as_flattened()), bytemuck::cast_slice_mut(y.as_flattened_mut()));
+        let (x, y): (&[f32], &mut [f32]) =
+            (bytemuck::cast_slice(x.as_flattened()), bytemuck::cast_slice_mut(y.as_flattened_mut()));
         // SAFETY: AVX-512 was detected, which is all the kernel needs; it checks its slices itself.
         #[allow(unsafe_code)]
         unsafe {

@@ -204,18 +204,22 @@ impl Atoms {
         // The row whose direction is nearest to `up` among those that have a perpendicular partner.
         let mut best: Option<(f64, f64, Vector, Vector)> = None;
         for &a in &rows {
-            let partner = rows.iter().find(|b| dot(**b, a).abs() < 1e-9 * norm(**b) * norm(a) && dot(cross(a, **b), c) > 0.0);
+            let partner =
+                rows.iter().find(|b| dot(**b, a).abs() < 1e-9 * norm(**b) * norm(a) && dot(cross(a, **b), c) > 0.0);
             if let Some(&b) = partner {
                 let cosine = dot(a, up) / (norm(a) * norm(up));
                 let area = norm(a) * norm(b);
-                let better = best.is_none_or(|(c0, a0, ..)| cosine > c0 + 1e-9 || (cosine > c0 - 1e-9 && area < a0 - 1e-9));
+                let better =
+                    best.is_none_or(|(c0, a0, ..)| cosine > c0 + 1e-9 || (cosine > c0 - 1e-9 && area < a0 - 1e-9));
                 if better {
                     best = Some((cosine, area, a, b));
                 }
             }
         }
         let Some((_, _, a, b)) = best else {
-            return Err(Error::Unsupported { what: format!("an orthogonal cell along {zone:?}: no perpendicular lattice rows") });
+            return Err(Error::Unsupported {
+                what: format!("an orthogonal cell along {zone:?}: no perpendicular lattice rows"),
+            });
         };
 
         // Lattice points of the new cell, then the basis, turned into the axes.
@@ -246,7 +250,9 @@ impl Atoms {
             }
         }
         if atoms.len() != copies * self.atoms.len() {
-            return Err(Error::Unsupported { what: format!("this cell along {zone:?}: {} of {copies} lattice points", atoms.len()) });
+            return Err(Error::Unsupported {
+                what: format!("this cell along {zone:?}: {} of {copies} lattice points", atoms.len()),
+            });
         }
         let cell = Cell::orthorhombic(edges.map(Length::angstrom));
         Ok(Atoms { atoms, cell })

@@ -78,7 +78,11 @@ impl Cell {
         let lengths = self.vectors.map(norm);
         let sensible = lengths.iter().all(|&l| (1e-3..=1e7).contains(&l));
         if !(sensible && self.volume_a3().abs() > 1e-6 * lengths.iter().product::<f64>()) {
-            return Err(Error::param("cell", format!("{:?}", self.vectors), "three independent vectors of 1e-3 Å to 1 mm"));
+            return Err(Error::param(
+                "cell",
+                format!("{:?}", self.vectors),
+                "three independent vectors of 1e-3 Å to 1 mm",
+            ));
         }
         Ok(())
     }

@@ -160,7 +160,11 @@ mod tests {
             assert_eq!(crystal.atoms.len(), count);
             let d = distances(&crystal, i);
             for (distance, symbol) in &d[..coordination] {
-                assert!(*symbol == neighbour && (distance - bond).abs() < 0.01, "{neighbour}: {:?}", &d[..coordination]);
+                assert!(
+                    *symbol == neighbour && (distance - bond).abs() < 0.01,
+                    "{neighbour}: {:?}",
+                    &d[..coordination]
+                );
             }
             assert!(d[coordination].0 > 1.1 * bond, "{:?}", &d[..=coordination]);
         }

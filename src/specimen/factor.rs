@@ -43,7 +43,11 @@ enum Terms {
     Kirkland(&'static [f64; 12]),
     Lobato(&'static [f64; 10]),
     /// Σ a exp(−d q²), and the Coulomb field of the charge.
-    Gaussians { a: [f64; 5], d: [f64; 5], charge: f64 },
+    Gaussians {
+        a: [f64; 5],
+        d: [f64; 5],
+        charge: f64,
+    },
 }
 
 /// The electron scattering factor of one species, and its potential, in closed forms.
@@ -298,7 +302,15 @@ mod tests {
     /// Simpson's rule with n (even) intervals.
     fn integral(a: f64, b: f64, n: usize, f: impl Fn(f64) -> f64) -> f64 {
         let h = (b - a) / n as f64;
-        let weight = |i: usize| if i == 0 || i == n { 1.0 } else if i % 2 == 1 { 4.0 } else { 2.0 };
+        let weight = |i: usize| {
+            if i == 0 || i == n {
+                1.0
+            } else if i % 2 == 1 {
+                4.0
+            } else {
+                2.0
+            }
+        };
         (0..=n).map(|i| weight(i) * f(a + i as f64 * h)).sum::<f64>() * h / 3.0
     }
 

@@ -72,7 +72,11 @@ pub fn amorphous(params: &AmorphousParams) -> Result<Atoms, Error> {
     while atoms.len() < n {
         tries += 1;
         if tries > 2000 * n + 10_000 {
-            return Err(Error::param("number_density", format!("{} of {n} atoms placed", atoms.len()), "a lower density"));
+            return Err(Error::param(
+                "number_density",
+                format!("{} of {n} atoms placed", atoms.len()),
+                "a lower density",
+            ));
         }
         let r: Vector = std::array::from_fn(|i| l[i] * rng::uniform(&mut stream));
         let home: [usize; 3] = std::array::from_fn(|i| ((r[i] / l[i] * count[i] as f64) as usize).min(count[i] - 1));
@@ -118,7 +122,11 @@ pub fn nanoparticle(
 ) -> Result<Atoms, Error> {
     let edge = (radius + margin) * 2.0;
     if !(radius > Length::ZERO && margin >= Length::ZERO && edge < Length::um(1.0)) {
-        return Err(Error::param("radius", format!("{radius}, margin {margin}"), "a positive radius, a margin, below 1 µm"));
+        return Err(Error::param(
+            "radius",
+            format!("{radius}, margin {margin}"),
+            "a positive radius, a margin, below 1 µm",
+        ));
     }
     let identity = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]];
     let (r, half) = (radius.to_angstrom(), 0.5 * edge.to_angstrom());
@@ -141,7 +149,11 @@ pub fn polymer(monomers: usize, edges: [Length; 3], seed: u64) -> Result<Atoms, 
     let cell = Cell::orthorhombic(edges);
     cell.check()?;
     if l.iter().any(|&l| l < 10.0) || monomers == 0 || monomers as f64 > 0.02 * l.iter().product::<f64>() {
-        return Err(Error::param("monomers", format!("{monomers} in {l:?} Å"), "at least one, below 0.02 an Å³, box ≥ 10 Å"));
+        return Err(Error::param(
+            "monomers",
+            format!("{monomers} in {l:?} Å"),
+            "at least one, below 0.02 an Å³, box ≥ 10 Å",
+        ));
     }
     let carbon = Species::neutral(6)?;
     let mut stream = rng::stream(seed, 0);
@@ -163,7 +175,8 @@ pub fn polymer(monomers: usize, edges: [Length; 3], seed: u64) -> Result<Atoms, 
             if s < 1e-6 {
                 continue;
             }
-            let r: Vector = std::array::from_fn(|i| last[i] + BOND * (-angle.cos() * bond[i] + angle.sin() * side[i] / s));
+            let r: Vector =
+                std::array::from_fn(|i| last[i] + BOND * (-angle.cos() * bond[i] + angle.sin() * side[i] / s));
             let inside = (0..3).all(|i| r[i] >= 0.0 && r[i] < l[i]);
             let far = |p: &Vector| norm(std::array::from_fn(|i| p[i] - r[i])) >= NEAREST;
             if inside && chain[..chain.len() - 1].iter().all(far) {

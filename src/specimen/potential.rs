@@ -317,7 +317,8 @@ impl<T: Real> PotentialPlan<T> {
         let len = checked_len(&[self.len(), self.grid.len()])?;
         let mut values = try_zeroed(len)?;
         let mut scratch = (0..self.par.count()).map(|_| self.scratch()).collect::<Result<Vec<_>, _>>()?;
-        self.par.chunks_with(&mut values, self.grid.len(), &mut scratch, |s, v, scratch| self.fill_slice(s, v, scratch));
+        self.par
+            .chunks_with(&mut values, self.grid.len(), &mut scratch, |s, v, scratch| self.fill_slice(s, v, scratch));
         let [ny, nx] = self.grid.dims;
         let values = Tensor::from_vec(&[self.len(), ny, nx], values)?;
         Ok(Potential { grid: self.grid, thickness: self.thickness(), values })
@@ -373,8 +374,7 @@ impl<T: Real> PotentialPlan<T> {
                     let t = x - j as f64;
                     // Lagrange's cubic through the nodes at −1, 0, 1, 2.
                     let [a, b, c, d] = [table[j], table[j + 1], table[j + 2], table[j + 3]];
-                    let f = -t * (t - 1.0) * (t - 2.0) / 6.0 * a
-                        + (t + 1.0) * (t - 1.0) * (t - 2.0) / 2.0 * b
+                    let f = -t * (t - 1.0) * (t - 2.0) / 6.0 * a + (t + 1.0) * (t - 1.0) * (t - 2.0) / 2.0 * b
                         - (t + 1.0) * t * (t - 2.0) / 2.0 * c
                         + (t + 1.0) * t * (t - 1.0) / 6.0 * d;
                     *v += (ey[iy] * ex[ix]).scale(T::of(f));
@@ -538,7 +538,8 @@ mod tests {
     fn an_atom_alone_has_its_own_projected_potential() {
         // Away from the nucleus, where the band limit does not matter, with thermal motion that makes the limit invisible.
         let cell = Cell::orthorhombic([4.0, 6.0, 6.0].map(Length::angstrom));
-        let mut atoms = Atoms::from_fractional(cell, &[(Species::from_symbol("Zr").unwrap(), [0.31, 0.44, 0.5])]).unwrap();
+        let mut atoms =
+            Atoms::from_fractional(cell, &[(Species::from_symbol("Zr").unwrap(), [0.31, 0.44, 0.5])]).unwrap();
         atoms.atoms[0].sigma = [0.06; 3];
         let grid = grid([96, 96], [6.0; 2]);
         let margin = Length::angstrom(6.0);
@@ -559,7 +560,10 @@ mod tests {
         let atoms = crystals::gold();
         let bad = |p: PotentialParams| PotentialPlan::<f32>::new(&atoms, &p).unwrap_err();
         let good = grid([32, 32], [4.078; 2]);
-        assert!(matches!(bad(PotentialParams { grid: grid([32, 32], [4.1; 2]), ..Default::default() }), Error::Param { .. }));
+        assert!(matches!(
+            bad(PotentialParams { grid: grid([32, 32], [4.1; 2]), ..Default::default() }),
+            Error::Param { .. }
+        ));
         assert!(matches!(
             bad(PotentialParams { grid: good, limits: Limits { bytes: 10 }, ..Default::default() }),
             Error::OverBudget { .. }

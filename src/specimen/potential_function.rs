@@ -97,15 +97,7 @@ impl<T: Real> Function<T> for PotentialFunction<T> {
         }
     }
 
-    fn backward(
-        &self,
-        x: &[&[T]],
-        _: &[T],
-        _: &[T],
-        dy: &[T],
-        dx: &mut [Option<(&mut [T], Write)>],
-        _: &mut [T],
-    ) {
+    fn backward(&self, x: &[&[T]], _: &[T], _: &[T], dy: &[T], dx: &mut [Option<(&mut [T], Write)>], _: &mut [T]) {
         for (d, w) in dx.iter_mut().flatten() {
             if *w == Write::Set {
                 d.fill(T::ZERO);
@@ -128,7 +120,8 @@ impl<T: Real> Function<T> for PotentialFunction<T> {
                 for c in group {
                     let c = self.moved(c, x);
                     let rows = |n: usize, count: usize, l: f64, axis: usize| {
-                        let e: Vec<Complex<f64>> = (0..count).map(|i| phase(i, n, l, c.r[axis], c.sigma[axis])).collect();
+                        let e: Vec<Complex<f64>> =
+                            (0..count).map(|i| phase(i, n, l, c.r[axis], c.sigma[axis])).collect();
                         let k = |i: usize| frequency_index(i, n) as f64 / l;
                         // ∂/∂r; at the Nyquist frequency that of the cosine.
                         let r = |i: usize| {
@@ -141,9 +134,8 @@ impl<T: Real> Function<T> for PotentialFunction<T> {
                         };
                         let sigma = |i: usize| e[i] * (-4.0 * PI * PI * c.sigma[axis] * k(i) * k(i));
                         let round = |z: Complex<f64>| Complex::new(T::of(z.re), T::of(z.im));
-                        let columns: Vec<Complex<T>> = (0..count)
-                            .flat_map(|i| [round(e[i]), round(r(i)), round(sigma(i))])
-                            .collect();
+                        let columns: Vec<Complex<T>> =
+                            (0..count).flat_map(|i| [round(e[i]), round(r(i)), round(sigma(i))]).collect();
                         columns
                     };
                     let ey = rows(ny, ny, ly, 0);

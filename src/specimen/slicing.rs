@@ -44,7 +44,11 @@ impl Slicing {
                 // A hair less, so that a height of exactly n slices gives n.
                 let n = (lz / t - 1e-6).ceil().max(1.0);
                 if !(t > 0.0 && n <= MAX_SLICES as f64) {
-                    return Err(Error::param("slicing", format!("{t} Å of {lz} Å"), "a positive thickness, at most 10⁶ slices"));
+                    return Err(Error::param(
+                        "slicing",
+                        format!("{t} Å of {lz} Å"),
+                        "a positive thickness, at most 10⁶ slices",
+                    ));
                 }
                 Ok(equal(n as usize))
             }
@@ -71,7 +75,11 @@ impl Slicing {
                 let b: Vec<f64> = b.iter().map(|b| b.to_angstrom()).collect();
                 let ends = b.len() >= 2 && b[0] == 0.0 && (b[b.len() - 1] - lz).abs() < 1e-6 * lz;
                 if !(ends && b.len() <= MAX_SLICES && b.windows(2).all(|w| w[1] > w[0])) {
-                    return Err(Error::param("slicing", format!("{} boundaries of {lz} Å", b.len()), "heights that increase from 0 to that of the cell"));
+                    return Err(Error::param(
+                        "slicing",
+                        format!("{} boundaries of {lz} Å", b.len()),
+                        "heights that increase from 0 to that of the cell",
+                    ));
                 }
                 Ok(b)
             }

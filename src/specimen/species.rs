@@ -6,12 +6,12 @@ use crate::error::Error;
 
 /// The symbols, from hydrogen (index 0) to lawrencium.
 const SYMBOLS: [&str; 103] = [
-    "H", "He", "Li", "Be", "B", "C", "N", "O", "F", "Ne", "Na", "Mg", "Al", "Si", "P", "S", "Cl", "Ar", "K", "Ca", "Sc",
-    "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Zn", "Ga", "Ge", "As", "Se", "Br", "Kr", "Rb", "Sr", "Y", "Zr",
-    "Nb", "Mo", "Tc", "Ru", "Rh", "Pd", "Ag", "Cd", "In", "Sn", "Sb", "Te", "I", "Xe", "Cs", "Ba", "La", "Ce", "Pr",
-    "Nd", "Pm", "Sm", "Eu", "Gd", "Tb", "Dy", "Ho", "Er", "Tm", "Yb", "Lu", "Hf", "Ta", "W", "Re", "Os", "Ir", "Pt",
-    "Au", "Hg", "Tl", "Pb", "Bi", "Po", "At", "Rn", "Fr", "Ra", "Ac", "Th", "Pa", "U", "Np", "Pu", "Am", "Cm", "Bk",
-    "Cf", "Es", "Fm", "Md", "No", "Lr",
+    "H", "He", "Li", "Be", "B", "C", "N", "O", "F", "Ne", "Na", "Mg", "Al", "Si", "P", "S", "Cl", "Ar", "K", "Ca",
+    "Sc", "Ti", "V", "Cr", "Mn", "Fe", "Co", "Ni", "Cu", "Zn", "Ga", "Ge", "As", "Se", "Br", "Kr", "Rb", "Sr", "Y",
+    "Zr", "Nb", "Mo", "Tc", "Ru", "Rh", "Pd", "Ag", "Cd", "In", "Sn", "Sb", "Te", "I", "Xe", "Cs", "Ba", "La", "Ce",
+    "Pr", "Nd", "Pm", "Sm", "Eu", "Gd", "Tb", "Dy", "Ho", "Er", "Tm", "Yb", "Lu", "Hf", "Ta", "W", "Re", "Os", "Ir",
+    "Pt", "Au", "Hg", "Tl", "Pb", "Bi", "Po", "At", "Rn", "Fr", "Ra", "Ac", "Th", "Pa", "U", "Np", "Pu", "Am", "Cm",
+    "Bk", "Cf", "Es", "Fm", "Md", "No", "Lr",
 ];
 
 /// A chemical element, hydrogen to lawrencium, with a charge.
@@ -57,13 +57,16 @@ impl Species {
     /// # Errors
     /// [`Error::Param`] for an unknown symbol or a malformed charge.
     pub fn from_symbol(text: &str) -> Result<Self, Error> {
-        let unknown = || Error::param("symbol", text.chars().take(16).collect::<String>(), "an element, such as Fe or Fe3+");
+        let unknown =
+            || Error::param("symbol", text.chars().take(16).collect::<String>(), "an element, such as Fe or Fe3+");
         let end = text.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(text.len());
         let (symbol, charge) = text.split_at(end);
         let z = SYMBOLS.iter().position(|s| s.eq_ignore_ascii_case(symbol)).ok_or_else(unknown)? as u8 + 1;
         let charge = match charge.as_bytes() {
             [] => 0,
-            [signs @ ..] if signs.len() <= 8 && (signs.iter().all(|&c| c == b'+') || signs.iter().all(|&c| c == b'-')) => {
+            [signs @ ..]
+                if signs.len() <= 8 && (signs.iter().all(|&c| c == b'+') || signs.iter().all(|&c| c == b'-')) =>
+            {
                 let n = signs.len() as i8;
                 if signs[0] == b'+' { n } else { -n }
             }

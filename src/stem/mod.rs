@@ -35,13 +35,13 @@ mod pass;
 mod ring;
 mod view;
 
+pub use crate::detect::Edge;
 pub use bad_pixels::{BadPixelParams, BadPixels, Repair};
 pub use calibration::{Calibration, Pixel};
 pub use centre::{Disk, DiskParams, bright_field_disk, centre_of_mass};
 pub use com::Com;
 pub use data_set::DataSet;
 pub use descan::Descan;
-pub use crate::detect::Edge;
 pub use detector::Detector;
 pub use dpc::{Dpc, DpcParams};
 pub use gradient::{Boundary, Gradient};

@@ -8,8 +8,8 @@ use exitwave::optics::{
 use exitwave::par::Par;
 use exitwave::real::Real;
 use exitwave::specimen::{
-    Atom, Atoms, Cell, Parametrization, Potential, PotentialParams, PotentialPlan, Projection, ScatteringFactor, Slicing,
-    Species,
+    Atom, Atoms, Cell, Parametrization, Potential, PotentialParams, PotentialPlan, Projection, ScatteringFactor,
+    Slicing, Species,
 };
 use exitwave::tensor::Tensor;
 use exitwave::units::{Angle, Energy, Length, SpatialFrequency};
@@ -117,7 +117,8 @@ impl Case {
                     let (y0, x0) = (y.floor(), x.floor());
                     for (iy, wy) in [(y0, 1.0 - (y - y0)), (y0 + 1.0, y - y0)] {
                         for (ix, wx) in [(x0, 1.0 - (x - x0)), (x0 + 1.0, x - x0)] {
-                            let at = (iy as i64).rem_euclid(ny as i64) as usize * nx + (ix as i64).rem_euclid(nx as i64) as usize;
+                            let at = (iy as i64).rem_euclid(ny as i64) as usize * nx
+                                + (ix as i64).rem_euclid(nx as i64) as usize;
                             delta[at].re += wy * wx;
                         }
                     }
@@ -216,7 +217,8 @@ fn potentials_of_atoms_equal_the_oracle() {
         let table = v["table"].as_object().unwrap();
         assert!(table.len() >= 5);
         for (symbol, columns) in table {
-            let f = ScatteringFactor::with_constants(Species::from_symbol(symbol).unwrap(), which, &CODATA_2014).unwrap();
+            let f =
+                ScatteringFactor::with_constants(Species::from_symbol(symbol).unwrap(), which, &CODATA_2014).unwrap();
             let check = |key: &str, x: &[f64], tolerance: f64, formula: &dyn Fn(f64) -> f64| {
                 let want = list(&columns[key]);
                 for (x, want) in x.iter().zip(&want) {
@@ -326,7 +328,9 @@ fn finite_slices_equal_the_quadrature_of_the_oracle() {
 
 #[test]
 fn convergent_beam_patterns_equal_the_oracle() {
-    let (Some(v), Some(case)) = (sidecar("oracle/probe/sto_cbed.json"), case("sto001_kirkland_planewave")) else { return };
+    let (Some(v), Some(case)) = (sidecar("oracle/probe/sto_cbed.json"), case("sto001_kirkland_planewave")) else {
+        return;
+    };
     let mut aberrations = Aberrations::default();
     aberrations[Aberration::C10].c = Length::angstrom(20.0);
     aberrations[Aberration::C30].c = Length::angstrom(1e5);
@@ -438,7 +442,10 @@ fn high_resolution_images_equal_the_oracle() {
 
 #[test]
 fn line_profiles_equal_the_oracle() {
-    let (Some(v), Some(case)) = (sidecar("oracle/stem/sto_line_profile.json"), case("sto001_kirkland_planewave")) else { return };
+    let (Some(v), Some(case)) = (sidecar("oracle/stem/sto_line_profile.json"), case("sto001_kirkland_planewave"))
+    else {
+        return;
+    };
     let positions: Vec<[Length; 2]> = v["positions_A"].as_array().unwrap().iter().map(pair).collect();
     // Every fourth position: the columns and what lies between.
     let chosen: Vec<usize> = (0..33).step_by(4).collect();
@@ -446,7 +453,9 @@ fn line_profiles_equal_the_oracle() {
     let potential = case.bilinear();
     let plan = case.plan(&potential);
     let t = plan.transmission(&potential).unwrap();
-    let patterns = diffraction(&plan.exit_waves(&t, &probes(&case, 25.0, Aberrations::default(), &some)).unwrap(), &par()).unwrap();
+    let patterns =
+        diffraction(&plan.exit_waves(&t, &probes(&case, 25.0, Aberrations::default(), &some)).unwrap(), &par())
+            .unwrap();
     let [ky, kx] = case.grid.frequencies();
     let lambda = plan.wavelength().to_angstrom();
     for name in ["bf", "abf", "maadf", "haadf"] {
@@ -472,7 +481,9 @@ fn line_profiles_equal_the_oracle() {
 
 #[test]
 fn prism_equals_multislice_and_the_oracle() {
-    let (Some(v), Some(mut case)) = (sidecar("oracle/prism/sto_prism.json"), case("sto001_kirkland_planewave")) else { return };
+    let (Some(v), Some(mut case)) = (sidecar("oracle/prism/sto_prism.json"), case("sto001_kirkland_planewave")) else {
+        return;
+    };
     case.grid = Grid { dims: [256, 256], sampling: case.grid.sampling.map(|d| d * 2.0) };
     let positions: Vec<[Length; 2]> = v["positions_A"].as_array().unwrap().iter().map(pair).collect();
     let potential = case.bilinear();
@@ -485,7 +496,9 @@ fn prism_equals_multislice_and_the_oracle() {
         constants: CODATA_2014,
         ..Default::default()
     };
-    let whole = diffraction(&plan.exit_waves(&t, &probes(&case, 25.0, Aberrations::default(), &positions)).unwrap(), &par()).unwrap();
+    let whole =
+        diffraction(&plan.exit_waves(&t, &probes(&case, 25.0, Aberrations::default(), &positions)).unwrap(), &par())
+            .unwrap();
     let multislice = compare(&whole, &real("oracle/prism/sto_prism__multislice_dp.npy"));
     let one = Prism::new(&plan, &t, &probe, [1, 1]).unwrap();
     assert_eq!(one.beams(), 805);

@@ -68,18 +68,34 @@ fn layer(op: &str, f: &dyn Function<f64>, inputs: &[&str]) {
 fn convolutions_equal_torch() {
     let base = ConvParams::<2>::default();
     let conv = |p: &ConvParams<2>| Conv2d::new(p).unwrap();
-    layer("conv2d", &conv(&ConvParams { batch: 2, channels: 3, out_channels: 4, size: [9, 11], ..base.clone() }), &["x", "w", "b"]);
-    let reflect =
-        ConvParams { channels: 2, out_channels: 3, size: [6, 7], mode: Padding::Reflect, ..base.clone() };
+    layer(
+        "conv2d",
+        &conv(&ConvParams { batch: 2, channels: 3, out_channels: 4, size: [9, 11], ..base.clone() }),
+        &["x", "w", "b"],
+    );
+    let reflect = ConvParams { channels: 2, out_channels: 3, size: [6, 7], mode: Padding::Reflect, ..base.clone() };
     layer("conv2d_reflect", &conv(&reflect), &["x", "w", "b"]);
     let strided = ConvParams {
-        batch: 2, channels: 4, out_channels: 6, size: [10, 9], kernel: [5; 2], stride: [2; 2], padding: [2; 2], ..base
+        batch: 2,
+        channels: 4,
+        out_channels: 6,
+        size: [10, 9],
+        kernel: [5; 2],
+        stride: [2; 2],
+        padding: [2; 2],
+        ..base
     };
     layer("conv2d_s2", &conv(&strided), &["x", "w", "b"]);
     let volume = Conv3d::new(&ConvParams { channels: 2, out_channels: 3, size: [5, 6, 7], ..ConvParams::default() });
     layer("conv3d", &volume.unwrap(), &["x", "w", "b"]);
     let up = ConvTranspose2d::new(&ConvTransposeParams {
-        batch: 2, channels: 4, out_channels: 3, size: [5, 6], kernel: [3; 2], padding: [1; 2], output_padding: [1; 2],
+        batch: 2,
+        channels: 4,
+        out_channels: 3,
+        size: [5, 6],
+        kernel: [3; 2],
+        padding: [1; 2],
+        output_padding: [1; 2],
         ..ConvTransposeParams::default()
     });
     layer("conv_transpose2d", &up.unwrap(), &["x", "w", "b"]);

@@ -76,7 +76,14 @@ fn noise_power_and_contrast_are_those_of_the_model() {
     let dims = [64, 64];
     let mtf = Transfer::Lorentzian { c0: 1.0, c1: 0.1, c2: 0.12, c3: 2.4 };
     let nps = Transfer::Measured(vec![(0.0, 1.0), (0.5, 0.7), (1.0, 0.4), (1.5, 0.3)]);
-    let params = CameraParams { mtf: mtf.clone(), nps: nps.clone(), dqe0: 0.7, gain: 3.0, par: Par::seq(), ..Default::default() };
+    let params = CameraParams {
+        mtf: mtf.clone(),
+        nps: nps.clone(),
+        dqe0: 0.7,
+        gain: 3.0,
+        par: Par::seq(),
+        ..Default::default()
+    };
     let camera = Camera::<f64>::new(dims, &params).unwrap();
     let (n, mean) = (60, 50.0);
     let flat = camera.record(&Tensor::full(&[n, 64, 64], mean), 5).unwrap();
@@ -105,7 +112,8 @@ fn noise_power_and_contrast_are_those_of_the_model() {
 
     // The contrast of a wave: many electrons.
     let k = 9.0;
-    let wave = Tensor::from_fn(&[1, 64, 64], |i| 1e6 * (1.0 + 0.5 * (std::f64::consts::TAU * k * i[2] as f64 / 64.0).cos()));
+    let wave =
+        Tensor::from_fn(&[1, 64, 64], |i| 1e6 * (1.0 + 0.5 * (std::f64::consts::TAU * k * i[2] as f64 / 64.0).cos()));
     let seen = camera.record(&wave, 2).unwrap();
     let mut f: Vec<Complex<f64>> = seen.as_slice().iter().map(|&v| Complex::new(v, 0.0)).collect();
     fft.forward(&mut f, &mut scratch);
@@ -130,13 +138,19 @@ fn readout_noise_adds_its_variance_and_bad_input_is_an_error() {
     assert!(bad(CameraParams { gain: 0.0, ..Default::default() }));
     assert!(bad(CameraParams { nps: Transfer::Measured(vec![(0.0, 1.0), (0.5, 0.0)]), ..Default::default() }));
     assert!(bad(CameraParams { mtf: Transfer::Measured(vec![(0.5, 1.0), (0.2, 0.0)]), ..Default::default() }));
-    assert!(bad(CameraParams { mtf: Transfer::Lorentzian { c0: 1.0, c1: f64::NAN, c2: 0.1, c3: 1.0 }, ..Default::default() }));
+    assert!(bad(CameraParams {
+        mtf: Transfer::Lorentzian { c0: 1.0, c1: f64::NAN, c2: 0.1, c3: 1.0 },
+        ..Default::default()
+    }));
     let mut image = Tensor::full(&[2, 2], f64::NAN);
     assert!(count(&mut image, 1.0, 0, &Par::seq()).is_err());
     assert!(count(&mut Tensor::full(&[2, 2], 1.0f64), -1.0, 0, &Par::seq()).is_err());
     assert!(fractionate(&image, &Fractionation::default()).is_err());
-    assert!(ring([8, 8], [4.0; 2], [1e-3; 2], [Angle::mrad(5.0), Angle::mrad(2.0)], 1, Angle::ZERO, Edge::Hard).is_err());
-    let weights = ring([8, 8], [4.0; 2], [1e-3; 2], [Angle::ZERO, Angle::mrad(2.0)], 1, Angle::ZERO, Edge::Hard).unwrap();
+    assert!(
+        ring([8, 8], [4.0; 2], [1e-3; 2], [Angle::mrad(5.0), Angle::mrad(2.0)], 1, Angle::ZERO, Edge::Hard).is_err()
+    );
+    let weights =
+        ring([8, 8], [4.0; 2], [1e-3; 2], [Angle::ZERO, Angle::mrad(2.0)], 1, Angle::ZERO, Edge::Hard).unwrap();
     assert!(collect(&Tensor::full(&[1, 8, 9], 1.0f64), &weights, &Par::seq()).is_err());
     // The whole disk catches the direct beam.
     let mut beam = Tensor::<f64>::zeros(&[1, 8, 8]);

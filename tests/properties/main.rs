@@ -5,6 +5,8 @@ mod autodiff;
 mod dense;
 mod detect;
 mod fft;
+#[cfg(feature = "io")]
+mod io;
 mod linalg;
 mod metrics;
 mod multislice;

@@ -3,8 +3,8 @@
 use exitwave::autodiff::{Function, check_function_at};
 use exitwave::fft::{Direction, Fft2};
 use exitwave::multislice::{
-    Averaging, BandLimit, HrtemImage, Multislice, MultisliceFunction, MultisliceParams, Prism, ProbeFunction, diffraction,
-    transmission_cross_coefficient,
+    Averaging, BandLimit, HrtemImage, Multislice, MultisliceFunction, MultisliceParams, Prism, ProbeFunction,
+    diffraction, transmission_cross_coefficient,
 };
 use exitwave::optics::{
     Aberration, Aberrations, Aperture, CtfParams, FocalSpread, Grid, Probe, ProbeParams, SourceAngle,
@@ -101,7 +101,13 @@ fn naive(s: &Specimen, psi: &[C]) -> Vec<C> {
         BandLimit::Hard { fraction } => f64::from(k <= fraction * nyquist),
         BandLimit::Cosine { fraction, width } => {
             let (c, w) = (fraction * nyquist, 2.0 * width * nyquist);
-            if k <= c - w { 1.0 } else if k <= c { 0.5 * (1.0 + (PI * (k - c + w) / w).cos()) } else { 0.0 }
+            if k <= c - w {
+                1.0
+            } else if k <= c {
+                0.5 * (1.0 + (PI * (k - c + w) / w).cos())
+            } else {
+                0.0
+            }
         }
         BandLimit::Open => 1.0,
     };
@@ -333,7 +339,14 @@ proptest! {
 }
 
 /// A point where the specimen scatters strongly, and the error of the gradients there.
-fn gradient_error(tape_bytes: u64, geometry: bool, dims: [usize; 2], slices: usize, count: usize, absorption: f64) -> f64 {
+fn gradient_error(
+    tape_bytes: u64,
+    geometry: bool,
+    dims: [usize; 2],
+    slices: usize,
+    count: usize,
+    absorption: f64,
+) -> f64 {
     let s = Specimen::new(dims, slices, BandLimit::default(), 3);
     let params = MultisliceParams { tape_bytes, absorption, par: Par::threads(2).unwrap(), ..s.params.clone() };
     let f = MultisliceFunction::<f64>::new(&params).unwrap();
@@ -371,7 +384,8 @@ fn a_short_tape_gives_the_same_gradient_as_a_long_one() {
         let spaces = [&spaces[0], &spaces[1]];
         let (needs, scratch) = (f.needs(&spaces), f.scratch_len(&spaces));
         let (v, psi) = (s.potential.values.as_slice(), normal(1920, 1, 1.0));
-        let (mut y, mut tape, mut scratch) = (vec![f64::NAN; 1920], vec![f64::NAN; needs.tape_len], vec![f64::NAN; scratch]);
+        let (mut y, mut tape, mut scratch) =
+            (vec![f64::NAN; 1920], vec![f64::NAN; needs.tape_len], vec![f64::NAN; scratch]);
         f.forward(&[v, &psi], &mut y, &mut tape, &mut scratch, exitwave::autodiff::Mode::Eval);
         let (mut dv, mut dpsi) = (vec![f64::NAN; v.len()], vec![f64::NAN; 1920]);
         scratch.fill(f64::NAN);
@@ -388,7 +402,12 @@ fn a_short_tape_gives_the_same_gradient_as_a_long_one() {
 #[test]
 fn gradients_of_aberrations_and_positions_are_finite_differences() {
     let grid = Grid { dims: [12, 16], sampling: [Length::angstrom(0.3); 2] };
-    let params = ProbeParams { grid, energy: Energy::kev(80.0), aperture: Aperture::Soft { semi_angle: Angle::mrad(30.0) }, ..Default::default() };
+    let params = ProbeParams {
+        grid,
+        energy: Energy::kev(80.0),
+        aperture: Aperture::Soft { semi_angle: Angle::mrad(30.0) },
+        ..Default::default()
+    };
     let f = ProbeFunction::<f64>::new(&params).unwrap();
     let spaces = [Space::real(&[Aberration::COUNT, 2]), Space::real(&[2, 2])];
     let point = [normal(28, 1, 40.0), vec![0.3, 1.2, 2.5, -0.7]];

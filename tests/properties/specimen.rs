@@ -5,8 +5,8 @@ use exitwave::optics::Grid;
 use exitwave::par::Par;
 use exitwave::shape::Space;
 use exitwave::specimen::{
-    Atom, Atoms, Cell, Parametrization, PotentialFunction, PotentialParams, PotentialPlan, Projection, Slicing, Species,
-    crystals, norm, tilt_matrix,
+    Atom, Atoms, Cell, Parametrization, PotentialFunction, PotentialParams, PotentialPlan, Projection, Slicing,
+    Species, crystals, norm, tilt_matrix,
 };
 use exitwave::units::{Angle, Length};
 use proptest::prelude::*;
@@ -134,7 +134,8 @@ fn frozen_phonons_have_their_width_and_average_to_debye_and_waller() {
     // The variance of 3600 numbers, within four standard errors; the mean potential likewise, against the oxygen's peak.
     assert!((sum / n / 0.0144 - 1.0f64).abs() < 4.0 * (2.0f64 / n).sqrt());
     let want = build(&sto);
-    let rest = build(&Atoms { atoms: sto.atoms.iter().map(|a| Atom { sigma: [0.0; 3], ..*a }).collect(), cell: sto.cell });
+    let rest =
+        build(&Atoms { atoms: sto.atoms.iter().map(|a| Atom { sigma: [0.0; 3], ..*a }).collect(), cell: sto.cell });
     let d = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt();
     assert!(d(&mean, want.as_slice()) < 0.1 * d(rest.as_slice(), want.as_slice()));
     assert_eq!(sto.displaced(7, 3), sto.displaced(7, 3));
@@ -215,6 +216,7 @@ fn gradients_of_positions_and_thermal_motion_are_finite_differences() {
         let still = PotentialPlan::<f64>::new(&atoms, &params).unwrap().build().unwrap();
         assert_eq!(still.values.dims(), [2, dims[0], dims[1]]);
     }
-    let params = PotentialParams { grid: grid([8, 8], [3.0, 3.6]), projection: Projection::Finite, ..Default::default() };
+    let params =
+        PotentialParams { grid: grid([8, 8], [3.0, 3.6]), projection: Projection::Finite, ..Default::default() };
     assert!(PotentialFunction::<f64>::new(&atoms, &params).is_err());
 }

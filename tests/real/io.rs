@@ -3,7 +3,7 @@
 use exitwave::Error;
 use exitwave::io::hdf5::{Attribute, Hdf5, Hdf5Frames, ObjectKind};
 use exitwave::io::npz::Npz;
-use exitwave::io::{Array, npy};
+use exitwave::io::{self, Array, npy};
 use exitwave::shape::Limits;
 use exitwave::source::FrameSource;
 
@@ -278,6 +278,56 @@ fn no_prefix_of_a_seed_panics() {
     for (_, bytes) in corpus("hdf5") {
         for n in (0..bytes.len()).filter(|n| n % 7 == 0 || bytes.len() - n < 100) {
             use_hdf5(bytes[..n].to_vec());
+        }
+    }
+}
+
+/// Targets of the formats that `io::open` knows, and the name under which their bytes are opened.
+const FORMATS: [(&str, &str); 12] = [
+    ("dm", "a.dm4"),
+    ("mrc", "a.mrc"),
+    ("mib", "a.mib"),
+    ("ser", "a.ser"),
+    ("blo", "a.blo"),
+    ("tvips", "a.tvips"),
+    ("tiff", "a.tif"),
+    ("msa", "a.msa"),
+    ("mat", "a.mat"),
+    ("empad", "a.xml"),
+    ("structure", "a"),
+    ("hdf5_family", "a.h5"),
+];
+
+/// What the fuzz targets do with their bytes: whether they open.
+fn use_format(name: &str, bytes: Vec<u8>) -> bool {
+    let params = io::OpenParams { limits: Limits { bytes: 1 << 24 }, ..io::OpenParams::default() };
+    let Ok(file) = io::parse(name, bytes, params) else { return false };
+    let _ = file.metadata().to_json();
+    for k in 0..file.sets().len().min(16) {
+        let dims = file.info(k).unwrap().dims.clone();
+        let _ = file.read(k);
+        let _ = file.read_part(k, &dims.iter().map(|&n| n / 2..n).collect::<Vec<_>>());
+        let _ = file.spectrum_image::<f32>(k);
+        if let Ok(scan) = file.scan(k)
+            && scan.frames.frame_len() < 1 << 20
+        {
+            let _ = scan.frames.read_frames(0, &mut vec![0.0; scan.frames.frame_len()]);
+        }
+    }
+    true
+}
+
+#[test]
+fn seeds_of_every_format_open_and_their_prefixes_do_not_panic() {
+    for (target, name) in FORMATS {
+        for (path, bytes) in corpus(target) {
+            let finding = path.file_name().unwrap().to_str().unwrap().starts_with("finding");
+            assert!(use_format(name, bytes.clone()) || finding, "{}", path.display());
+            // Of long files every 31st length.
+            let step = if bytes.len() > 4096 { 31 } else { 1 };
+            for n in (0..bytes.len()).step_by(step) {
+                let _ = use_format(name, bytes[..n].to_vec());
+            }
         }
     }
 }

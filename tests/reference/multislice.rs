@@ -10,9 +10,10 @@ use exitwave::units::{Angle, Energy, Length};
 fn kirklands_line_of_five_atoms_has_its_published_contrast() {
     // E. J. Kirkland, *Advanced Computing in Electron Microscopy*, 2nd ed. (2010), figure 5.12: Si, C, Cu, Au and U in a row, 512 pixels of
     // 50 Å/512, 200 kV, Cs = 1.3 mm, 700 Å underfocus, 10.37 mrad; intensities from 0.72 to 1.03.
-    let atoms = ["Si", "C", "Cu", "Au", "U"].iter().enumerate().map(|(i, symbol)| {
-        Atom::new(Species::from_symbol(symbol).unwrap(), [4.0, 25.0, 5.0 + 10.0 * i as f64])
-    });
+    let atoms = ["Si", "C", "Cu", "Au", "U"]
+        .iter()
+        .enumerate()
+        .map(|(i, symbol)| Atom::new(Species::from_symbol(symbol).unwrap(), [4.0, 25.0, 5.0 + 10.0 * i as f64]));
     let cell = Cell::orthorhombic([8.0, 50.0, 50.0].map(Length::angstrom));
     let atoms = Atoms { atoms: atoms.collect(), cell };
     let grid = Grid { dims: [512, 512], sampling: [Length::angstrom(50.0 / 512.0); 2] };

@@ -96,15 +96,7 @@ impl<T: Real> Function<T> for Gate {
         });
     }
 
-    fn backward(
-        &self,
-        x: &[&[T]],
-        _: &[T],
-        _: &[T],
-        dy: &[T],
-        dx: &mut [Option<(&mut [T], Write)>],
-        _: &mut [T],
-    ) {
+    fn backward(&self, x: &[&[T]], _: &[T], _: &[T], dy: &[T], dx: &mut [Option<(&mut [T], Write)>], _: &mut [T]) {
         let [_, c, len] = self.split;
         check_len("gate", "dy", self.dims.iter().product(), dy.len());
         if let Some((dx, onto)) = check::want(dx, 0) {
@@ -186,15 +178,7 @@ impl<T: Real> Function<T> for SpatialStatistics {
         });
     }
 
-    fn backward(
-        &self,
-        x: &[&[T]],
-        y: &[T],
-        _: &[T],
-        dy: &[T],
-        dx: &mut [Option<(&mut [T], Write)>],
-        _: &mut [T],
-    ) {
+    fn backward(&self, x: &[&[T]], y: &[T], _: &[T], dy: &[T], dx: &mut [Option<(&mut [T], Write)>], _: &mut [T]) {
         let Some((dx, onto)) = check::want(dx, 0) else { return };
         let [_, c, len] = self.split;
         let scale = T::of(1.0 / c as f64);

@@ -71,16 +71,7 @@ impl Head {
     }
 
     /// `y[i] = scale Σ_c x[i0 + i, c] t[c]` for 8 rows i, with t (d, width).
-    fn product<T: Real>(
-        &self,
-        x: Rows<'_, T>,
-        i0: usize,
-        scale: T,
-        d: usize,
-        t: &[T],
-        packed: &mut [T],
-        y: &mut [T],
-    ) {
+    fn product<T: Real>(&self, x: Rows<'_, T>, i0: usize, scale: T, d: usize, t: &[T], packed: &mut [T], y: &mut [T]) {
         let width = self.width();
         for (c, eight) in packed[..d * ROWS].chunks_exact_mut(ROWS).enumerate() {
             for (i, v) in eight.iter_mut().enumerate() {

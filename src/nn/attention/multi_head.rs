@@ -71,9 +71,7 @@ impl MultiHeadAttention {
             return Err(Error::param("heads", heads, "a divisor of the elements of a token"));
         }
         checked_len(&[b, t, e, 16])?;
-        let linear = |outputs| {
-            Linear::new(&LinearParams { dims: vec![b, t, e], outputs, par: params.par.clone() })
-        };
+        let linear = |outputs| Linear::new(&LinearParams { dims: vec![b, t, e], outputs, par: params.par.clone() });
         let d = e / heads;
         Ok(MultiHeadAttention {
             head: Head { n: t, m: t, d, e: d },
@@ -138,8 +136,7 @@ impl<T: Real> Function<T> for MultiHeadAttention {
         let (by_head, scratch) = scratch.split_at_mut(self.b * self.t * self.e);
         let mut states: Vec<&mut [T]> =
             scratch.chunks_exact_mut(self.head.scratch_len()).take(self.par.count()).collect();
-        let mut out: Vec<_> =
-            by_head.chunks_exact_mut(self.t * self.head.d).zip(l.chunks_exact_mut(self.t)).collect();
+        let mut out: Vec<_> = by_head.chunks_exact_mut(self.t * self.head.d).zip(l.chunks_exact_mut(self.t)).collect();
         self.par.chunks_with(&mut out, 1, &mut states, |task, out, scratch| {
             let (o, l) = &mut out[0];
             let rows = |part| self.rows(qkv, task, 3, part);

@@ -73,12 +73,8 @@ impl Attention {
             check::not_zero(name, v)?;
         }
         let dims = |n: usize, d: usize| [p.heads[0], p.heads[1], n, d];
-        let dims = [
-            dims(p.queries, p.dim),
-            dims(p.keys, p.dim),
-            dims(p.keys, p.value_dim),
-            dims(p.queries, p.value_dim),
-        ];
+        let dims =
+            [dims(p.queries, p.dim), dims(p.keys, p.dim), dims(p.keys, p.value_dim), dims(p.queries, p.value_dim)];
         dims.iter().try_for_each(|d| checked_len(d).map(|_| ()))?;
         let head = Head { n: p.queries, m: p.keys, d: p.dim, e: p.value_dim };
         Ok(Attention { head, count: p.heads[0] * p.heads[1], dims, par: p.par.clone() })

@@ -201,7 +201,8 @@ impl Correlate {
         let (g, taps) = (&self.g, self.g.taps());
         let blocks = g.co.div_ceil(ROWS);
         for (i, eight) in wp.chunks_exact_mut(ROWS).enumerate() {
-            let (tap, c, cb, group) = (i % taps, i / taps % g.ci, i / (taps * g.ci) % blocks, i / (taps * g.ci * blocks));
+            let (tap, c, cb, group) =
+                (i % taps, i / taps % g.ci, i / (taps * g.ci) % blocks, i / (taps * g.ci * blocks));
             for (m, v) in eight.iter_mut().enumerate() {
                 let o = cb * ROWS + m;
                 *v = if o < g.co { w[((group * g.co + o) * g.ci + c) * taps + tap] } else { T::ZERO };

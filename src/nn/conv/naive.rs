@@ -64,14 +64,12 @@ fn check(params: &ConvParams<3>) {
         let scratch_len = Function::<f32>::scratch_len(&conv, &spaces);
         let mut y = vec![f32::NAN; g.y_len()];
         conv.forward(&[&x, &w, &b], &mut y, &mut [], &mut vec![f32::NAN; scratch_len], Mode::Eval);
-        let mut want: Vec<f64> =
-            (0..y.len()).map(|i| f64::from(b[i / g.output_len() % params.out_channels])).collect();
+        let mut want: Vec<f64> = (0..y.len()).map(|i| f64::from(b[i / g.output_len() % params.out_channels])).collect();
         each(&g, |xi, wi, yi| want[yi] += f64::from(x[xi]) * f64::from(w[wi]));
         assert_close("y", &y, &want);
 
         let dy = random(y.len(), 4);
-        let (mut dx, mut dw, mut db) =
-            (vec![f32::NAN; x.len()], vec![f32::NAN; w.len()], vec![f32::NAN; b.len()]);
+        let (mut dx, mut dw, mut db) = (vec![f32::NAN; x.len()], vec![f32::NAN; w.len()], vec![f32::NAN; b.len()]);
         conv.backward(
             &[&x, &w, &[]],
             &[],

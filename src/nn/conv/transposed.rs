@@ -168,10 +168,7 @@ impl<T: Real, const D: usize> Function<T> for ConvTranspose<D> {
 
     fn scratch_len(&self, _: &[&Space]) -> usize {
         let threads = self.par.count();
-        self.correlate
-            .scratch_len(threads)
-            .max(self.spread.scratch_len(threads))
-            .max(self.weights.scratch_len(threads))
+        self.correlate.scratch_len(threads).max(self.spread.scratch_len(threads)).max(self.weights.scratch_len(threads))
     }
 
     fn forward(&self, x: &[&[T]], y: &mut [T], _: &mut [T], scratch: &mut [T], _: Mode) {

@@ -37,9 +37,7 @@ impl WeightGradient {
         let count: usize = phases.iter().map(Vec::len).product();
         let q = g.axes.map(|a| a.q_max());
         let [oz, oy, ox] = g.axes.map(|a| a.output);
-        let words = |rz: usize, ry: usize| {
-            (g.ci * count * (rz + q[0]) * (ry + q[1]) + g.co * rz * ry) * (ox + q[2])
-        };
+        let words = |rz: usize, ry: usize| (g.ci * count * (rz + q[0]) * (ry + q[1]) + g.co * rz * ry) * (ox + q[2]);
         let [rz, ry] = block(oz, oy, g.n, BUDGET, words);
         let e = [rz + q[0], ry + q[1], ox + q[2]];
         let taps = g.tap_list();
@@ -154,7 +152,8 @@ impl WeightGradient {
     fn gather_dy<T: Real>(&self, dy: &[T], [z0, y0]: [usize; 2], dys: &mut [T], pb: &mut [T]) {
         let [oz, oy, ox] = self.g.axes.map(|a| a.output);
         let slice = self.slice_len();
-        for (c, (channel, dys)) in dy.chunks_exact(oz * oy * ox).zip(dys.chunks_exact_mut(self.rz * slice)).enumerate() {
+        for (c, (channel, dys)) in dy.chunks_exact(oz * oy * ox).zip(dys.chunks_exact_mut(self.rz * slice)).enumerate()
+        {
             let mut sum = T::ZERO;
             for (z, out) in (z0..).zip(dys.chunks_exact_mut(slice)) {
                 for (y, out) in (y0..).zip(out.chunks_mut(self.e[2])) {

@@ -1,0 +1,219 @@
+//! Any data set of 3 or 4 axes as a source of frames.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::io::array::Array;
+use crate::io::data_file::{SetInfo, Store};
+use crate::io::layout::{Element, Strided};
+use crate::io::npy::half_to_f32;
+use crate::shape::try_zeroed;
+use crate::source::{DType, Element as _, FrameSource, check_request};
+use crate::tensor::Tensor;
+
+/// Bytes that are read at once beside the caller's buffer: raw frames, and decoded ones.
+const RAW_BLOCK: usize = 1 << 18;
+const BLOCK: usize = 1 << 24;
+
+/// Frames of a data set of an open file, read when they are asked for, from any number of threads.
+#[derive(Clone, Debug)]
+pub struct SetFrames {
+    store: Arc<Store>,
+    axes: usize,
+    shape: [usize; 4],
+    dtype: DType,
+}
+
+impl SetFrames {
+    pub(crate) fn new(store: Arc<Store>, info: &SetInfo) -> Result<Self, Error> {
+        let shape = match *info.dims.as_slice() {
+            [n, y, x] => [1, n, y, x],
+            [sy, sx, y, x] => [sy, sx, y, x],
+            _ => return Err(Error::shape("frames [scan_y, scan_x, det_y, det_x]", &[0; 4], &info.dims)),
+        };
+        let dtype = match info.dtype {
+            "u8" => DType::U8,
+            "i8" => DType::I8,
+            "u16" => DType::U16,
+            "i16" => DType::I16,
+            "u32" => DType::U32,
+            "i32" => DType::I32,
+            "u64" => DType::U64,
+            "i64" => DType::I64,
+            "f32" => DType::F32,
+            "f64" => DType::F64,
+            other => return Err(Error::Unsupported { what: format!("frames of {other}") }),
+        };
+        Ok(SetFrames { store, axes: info.dims.len(), shape, dtype })
+    }
+
+    /// Rows `y` and columns `x` of the scan.
+    fn block(&self, y: Range<usize>, x: Range<usize>, out: &mut [f32]) -> Result<(), Error> {
+        let mut ranges = vec![x, 0..self.shape[2], 0..self.shape[3]];
+        if self.axes == 4 {
+            ranges.insert(0, y);
+        }
+        widen_array(&self.store.read(&ranges)?, out)
+    }
+}
+
+impl FrameSource for SetFrames {
+    fn shape(&self) -> [usize; 4] {
+        self.shape
+    }
+
+    /// The stored type; half precision is reported as `F32`, as which it is read.
+    fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Raw frames are read into a buffer of 256 KiB and widened; others in rectangles of the scan of at most 16 MiB.
+    fn read_frames(&self, first: usize, out: &mut [f32]) -> Result<(), Error> {
+        let frames = check_request(self.shape, first, out.len())?;
+        let (row, frame) = (self.shape[1], self.frame_len());
+        if out.is_empty() {
+            return Ok(());
+        }
+        if let Store::Strided(s) = &*self.store
+            && let Some(packed) = packed_frame(s, self.axes)
+            && frame * s.element.size() <= BLOCK
+        {
+            return read_packed(s, self.axes, first, frame, packed, out);
+        }
+        let most = (BLOCK / (frame * self.dtype.size()).max(1)).max(1);
+        let (mut at, end) = (first, first + frames);
+        while at < end {
+            let (y, x) = (at / row, at % row);
+            let (ys, xs) = if x == 0 && end - at >= row && most >= row && self.axes == 4 {
+                (y..y + ((end - at) / row).min(most / row), 0..row)
+            } else {
+                (y..y + 1, x..(x + (end - at).min(most)).min(row))
+            };
+            let n = ys.len() * xs.len();
+            let start = (at - first) * frame;
+            self.block(ys, xs, &mut out[start..start + n * frame])?;
+            at += n;
+        }
+        Ok(())
+    }
+}
+
+/// Whether all frames follow each other without gaps.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Gap {
+    None,
+    Some,
+}
+
+/// Whether a frame lies in one piece, and whether the frames do.
+fn packed_frame(s: &Strided, axes: usize) -> Option<Gap> {
+    let (dims, strides, size) = (&s.dims, &s.strides, s.element.size() as i64);
+    let mut run = size;
+    for axis in (axes - 2..axes).rev() {
+        if dims[axis] > 1 && strides[axis] != run {
+            return None;
+        }
+        run *= dims[axis] as i64;
+    }
+    let mut gap = if s.table.is_some() { Gap::Some } else { Gap::None };
+    for axis in (0..axes - 2).rev() {
+        if dims[axis] > 1 && strides[axis] != run {
+            gap = Gap::Some;
+        }
+        run *= dims[axis] as i64;
+    }
+    Some(gap)
+}
+
+fn read_packed(s: &Strided, axes: usize, first: usize, frame: usize, gap: Gap, out: &mut [f32]) -> Result<(), Error> {
+    let size = s.element.size();
+    let at = |n: usize| -> Vec<Range<usize>> {
+        let mut ranges = vec![0..s.dims[axes - 2], 0..s.dims[axes - 1]];
+        let columns = s.dims[axes - 3];
+        ranges.insert(0, n % columns..n % columns + 1);
+        if axes == 4 {
+            ranges.insert(0, n / columns..n / columns + 1);
+        }
+        ranges
+    };
+    let mut buffer = try_zeroed::<u8>(if gap == Gap::None { RAW_BLOCK.min(out.len() * size) } else { frame * size })?;
+    match gap {
+        Gap::None => {
+            let mut from = s.start + (first * frame * size) as u64;
+            for part in out.chunks_mut(RAW_BLOCK / size) {
+                let bytes = &mut buffer[..part.len() * size];
+                s.bytes.read_at(from, bytes)?;
+                from += bytes.len() as u64;
+                widen(s, bytes, part);
+            }
+        }
+        Gap::Some => {
+            for (k, part) in out.chunks_exact_mut(frame).enumerate() {
+                // The elements come out in native order, as `widen` would have brought them.
+                s.gather(&at(first + k), &mut buffer)?;
+                widen_native(s.element, &buffer, part);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn widen(s: &Strided, bytes: &mut [u8], out: &mut [f32]) {
+    if s.order.swapped() {
+        crate::io::npy::swap_bytes(bytes, s.element.size());
+    }
+    widen_native(s.element, bytes, out);
+}
+
+/// Elements in native byte order to `f32`.
+fn widen_native(element: Element, bytes: &[u8], out: &mut [f32]) {
+    macro_rules! from {
+        ($t:ty) => {{
+            for (o, &w) in out.iter_mut().zip(bytes.as_chunks::<{ size_of::<$t>() }>().0) {
+                *o = <$t>::from_ne_bytes(w).to_f32();
+            }
+        }};
+    }
+    match element {
+        Element::U8 => from!(u8),
+        Element::I8 => from!(i8),
+        Element::U16 => from!(u16),
+        Element::I16 => from!(i16),
+        Element::U32 => from!(u32),
+        Element::I32 => from!(i32),
+        Element::U64 => from!(u64),
+        Element::I64 => from!(i64),
+        Element::F32 => from!(f32),
+        Element::F64 => from!(f64),
+        Element::F16 => {
+            for (o, &w) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                *o = half_to_f32(u16::from_ne_bytes(w));
+            }
+        }
+        // `SetFrames::new` refuses complex elements.
+        Element::C16 | Element::C32 | Element::C64 => out.fill(f32::NAN),
+    }
+}
+
+fn widen_array(array: &Array, out: &mut [f32]) -> Result<(), Error> {
+    fn copy<E: crate::source::Element>(tensor: &Tensor<E>, out: &mut [f32]) {
+        for (o, &v) in out.iter_mut().zip(tensor.as_slice()) {
+            *o = v.to_f32();
+        }
+    }
+    match array {
+        Array::U8(t) => copy(t, out),
+        Array::I8(t) => copy(t, out),
+        Array::U16(t) => copy(t, out),
+        Array::I16(t) => copy(t, out),
+        Array::U32(t) => copy(t, out),
+        Array::I32(t) => copy(t, out),
+        Array::U64(t) => copy(t, out),
+        Array::I64(t) => copy(t, out),
+        Array::F32(t) => copy(t, out),
+        Array::F64(t) => copy(t, out),
+        complex => return Err(Error::Unsupported { what: format!("frames of {}", complex.dtype()) }),
+    }
+    Ok(())
+}
