@@ -16,7 +16,10 @@
 //! - Centres: [`centre_of_mass`], [`bright_field_disk`], [`ring_centre`].
 //! - Phase: [`Orientation`], [`Gradient`], [`Icom`], [`Dpc`].
 //!
-//! Derivations are in `docs/icom.md`.
+//! - Spectra along the scan, [`ScanSpectrum`], and from them: [`side_band`] (SSB, least squares, optimum bright field),
+//!   [`wdd`], [`parallax`].
+//!
+//! Derivations are in `docs/icom.md` and `docs/direct_phase.md`.
 
 mod bad_pixels;
 mod calibration;
@@ -31,9 +34,13 @@ mod icom;
 mod moments;
 mod noise;
 mod orientation;
+mod parallax;
 mod pass;
 mod ring;
+mod scan_spectrum;
+mod side_band;
 mod view;
+mod wdd;
 
 pub use crate::detect::Edge;
 pub use bad_pixels::{BadPixelParams, BadPixels, Repair};
@@ -47,5 +54,9 @@ pub use dpc::{Dpc, DpcParams};
 pub use gradient::{Boundary, Gradient};
 pub use icom::{Icom, IcomParams, LowFrequency, PhaseImage};
 pub use orientation::{Orientation, OrientationFit, Transposition};
+pub use parallax::{ParallaxFit, ParallaxParams, ParallaxResult, parallax};
 pub use pass::{Analysis, Pass, PassParams};
 pub use ring::{RingParams, Rings, ring_centre};
+pub use scan_spectrum::{ScanSpectrum, ScanSpectrumParams};
+pub use side_band::{DirectPhase, SideBandParams, Weighting, side_band};
+pub use wdd::{WddParams, WddResult, wdd};

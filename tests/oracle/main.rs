@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod direct_phase;
 mod metrics;
 mod multislice;
 mod nn;

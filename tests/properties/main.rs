@@ -4,6 +4,7 @@ mod autodiff;
 #[path = "../support/dense.rs"]
 mod dense;
 mod detect;
+mod direct_phase;
 mod fft;
 #[cfg(feature = "io")]
 mod io;

@@ -1,0 +1,123 @@
+//! Wigner distribution deconvolution.
+
+use num_complex::Complex;
+
+use crate::error::Error;
+use crate::fft::{Direction, Fft2};
+use crate::optics::Aberrations;
+use crate::shape::try_zeroed;
+use crate::stem::ScanSpectrum;
+use crate::tensor::Tensor;
+use crate::units::Angle;
+
+/// Parameters of [`wdd`].
+#[derive(Clone, Debug)]
+pub struct WddParams {
+    /// The probe's semi-angle.
+    pub semi_angle: Angle,
+    /// The probe's aberrations.
+    pub aberrations: Aberrations,
+    /// ε of the Wiener filter, in parts of the largest |W(r, 0)|².
+    pub regularization: f64,
+}
+
+impl Default for WddParams {
+    fn default() -> Self {
+        WddParams { semi_angle: Angle::mrad(20.0), aberrations: Aberrations::default(), regularization: 0.01 }
+    }
+}
+
+/// What [`wdd`] found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WddResult {
+    /// The object's transmission, `[scan_y, scan_x]`, with the phase of its mean taken as zero.
+    pub object: Tensor<Complex<f64>>,
+    /// Its phase in radians, in (−π, π].
+    pub phase: Tensor<f64>,
+    /// What Õ(Q) Õ*(0) is multiplied by, (1/N) Σ_r |W|²/(|W|² + ε): 1 where it is recovered. `[scan_y, scan_x]`, zero
+    /// frequency at index 0.
+    pub transfer: Tensor<f64>,
+    /// Standard deviation of each Õ(Q) from counting, if counts are electrons; shape as `transfer`.
+    pub noise: Tensor<f64>,
+}
+
+/// The transmission of a thin object, weak or not, from patterns whose probe is known.
+///
+/// G(K, Q) is the convolution along K of L_Q(K) = Õ(K + Q) Õ*(K) with A_Q(K) = A(K − Q) A*(K). With F along K, and
+/// W = F A_Q, a Wiener filter undoes it, and Õ is read off at K = 0:
+///
+/// ```text
+/// D(r, Q) = W* F G / (|W|² + ε),      Õ(Q) Õ*(0) = L_Q(0) = (1/N_K) Σ_r D(r, Q)
+/// ```
+///
+/// and Õ(0) > 0 by choice of the phase. Counts give G the variance ⟨I(K)⟩/(N n), n electrons a position, and so
+/// noise² = Σ_K |v(K)|² ⟨I(K)⟩/(N n) / Õ(0)², where v = F⁻¹[W/(|W|² + ε)] is what G is multiplied by.
+///
+/// The spectra must be those of the whole detector.
+///
+/// # Errors
+/// - [`Error::Param`] for a semi-angle or regularization out of range, or spectra of part of the detector,
+/// - [`Error::Data`] when Õ(0) vanishes, [`Error::OutOfMemory`].
+///
+/// # References
+/// J. M. Rodenburg, R. H. T. Bates, Phil. Trans. R. Soc. A 339, 521 (1992), section 3; H. Yang et al., Nat. Commun. 7,
+/// 12532 (2016), methods.
+pub fn wdd(g: &ScanSpectrum, params: &WddParams) -> Result<WddResult, Error> {
+    let e = params.regularization;
+    if !(e > 0.0 && e.is_finite()) {
+        return Err(Error::param("regularization", e, "a positive number"));
+    }
+    let detector = g.detector();
+    let nk = detector[0] * detector[1];
+    if g.pixels().len() != nk {
+        let got = format!("{} of {nk} pixels", g.pixels().len());
+        return Err(Error::param("g", got, "spectra of the whole detector (`reach: None`)"));
+    }
+    let wave = g.wave(params.semi_angle, &params.aberrations)?;
+    let [ny, nx] = g.scan();
+    let n = ny * nx;
+    let fft = Fft2::<f64>::new(detector)?;
+    // W(r, Q), in place of A_Q.
+    let kernel = |q: [f64; 2], scratch: &mut [Complex<f64>]| {
+        let mut w: Vec<Complex<f64>> = g.k().iter().map(|&k| wave.bands(k, q)[0]).collect();
+        fft.forward(&mut w, scratch);
+        w
+    };
+    let mut scratch = vec![Complex::default(); fft.scratch_len()];
+    let largest = kernel([0.0; 2], &mut scratch).iter().fold(0.0f64, |m, w| m.max(w.norm_sqr()));
+    let epsilon = e * largest;
+
+    // L_Q(0), its transfer and Σ |v|² ⟨I⟩, each frequency for itself.
+    let mut found: Vec<(Complex<f64>, f64, f64)> = try_zeroed(n)?;
+    let states = g.par().count();
+    let mut states = vec![scratch; states];
+    g.par().chunks_with(&mut found, 1, &mut states, |index, out, scratch| {
+        let mut w = kernel(g.q(index), scratch);
+        let transfer = w.iter().map(|w| w.norm_sqr() / (w.norm_sqr() + epsilon)).sum::<f64>() / nk as f64;
+        w.iter_mut().for_each(|w| *w /= w.norm_sqr() + epsilon);
+        fft.transform(&mut w, Direction::Inverse, 1.0 / nk as f64, scratch);
+        let (mut sum, mut noise) = (Complex::default(), 0.0);
+        for (p, v) in w.iter().enumerate() {
+            let value = g.spectrum(p)[index];
+            sum += v.conj() * Complex::new(f64::from(value.re), f64::from(value.im));
+            noise += v.norm_sqr() * g.mean(p);
+        }
+        out[0] = (sum, transfer, noise);
+    });
+
+    let mean = found[0].0.re.max(0.0).sqrt();
+    if !(mean > 0.0) {
+        return Err(Error::Data { what: "the transmission's mean vanishes".into(), index: 0 });
+    }
+    let mut object: Vec<Complex<f64>> = found.iter().map(|f| f.0 / mean).collect();
+    let plan = Fft2::<f64>::new([ny, nx])?;
+    let mut scratch = vec![Complex::default(); plan.scratch_len()];
+    plan.transform(&mut object, Direction::Inverse, 1.0, &mut scratch);
+    let per_electron = 1.0 / (n as f64 * g.electrons());
+    Ok(WddResult {
+        phase: Tensor::from_vec(&[ny, nx], object.iter().map(|&z| crate::real::arg(z)).collect())?,
+        object: Tensor::from_vec(&[ny, nx], object)?,
+        transfer: Tensor::from_vec(&[ny, nx], found.iter().map(|f| f.1).collect())?,
+        noise: Tensor::from_vec(&[ny, nx], found.iter().map(|f| (f.2 * per_electron).sqrt() / mean).collect())?,
+    })
+}
