@@ -57,4 +57,6 @@ pub enum Stop {
     Cancelled,
     /// The loss no longer falls, in spite of smaller steps.
     Stalled,
+    /// The loss or its gradient is NaN or infinite; the best answer before that is kept.
+    NotFinite,
 }

@@ -137,7 +137,8 @@ impl<T: Real> Graph<T> {
         let mut operands = x.to_vec();
         for i in 1..x.len() {
             if x[..i].contains(&x[i]) {
-                operands[i] = self.reshape(x[i], &self.nodes[x[i].0].space.dims().to_vec())?;
+                let dims = self.nodes[x[i].0].space.dims().to_vec();
+                operands[i] = self.reshape(x[i], &dims)?;
             }
         }
         self.push(op, &operands, None, space)

@@ -167,6 +167,24 @@ impl<T: Real> Session<T> {
         self.state = State::Backward;
     }
 
+    /// Loss and gradient at the given parameters, as an optimizer asks for them: sets all parameters, runs both passes and
+    /// copies the gradient.
+    ///
+    /// # Errors
+    /// Those of [`Session::forward`].
+    ///
+    /// # Panics
+    /// If the lengths are not those of [`Session::params`].
+    pub fn evaluate(&mut self, params: &[T], mode: Mode, gradient: &mut [T]) -> Result<f64, Error> {
+        check_len("Session::evaluate", "params", self.plan.schedule.params, params.len());
+        check_len("Session::evaluate", "gradient", self.plan.schedule.params, gradient.len());
+        self.params_and_grads().0.copy_from_slice(params);
+        let loss = self.forward(mode)?;
+        self.backward();
+        gradient.copy_from_slice(self.grads());
+        Ok(loss.f64())
+    }
+
     /// The value of an input, a loss, or a node kept by [`crate::autodiff::Graph::output`], as words.
     ///
     /// # Panics

@@ -53,6 +53,96 @@ impl Adam {
     }
 }
 
+/// How the parameters themselves enter a step of [`AdamStep`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum WeightDecay {
+    /// Not at all.
+    None,
+    /// `g + decay · x` in the place of g.
+    Gradient(f64),
+    /// `x ← (1 − rate · decay) x` before the step: AdamW.
+    Decoupled(f64),
+}
+
+/// Which second moment divides the step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecondMoment {
+    /// The running mean, v.
+    Mean,
+    /// The largest v so far: AMSGrad. The steps of an element never grow.
+    Largest,
+}
+
+/// Adam and its relatives, as a step of the parameters: Adam, AdamW, AMSGrad.
+///
+/// ```text
+/// m ← β₁ m + (1 − β₁) g,   v ← β₂ v + (1 − β₂) g²,   v̂ = v, or the largest v so far
+/// x ← (1 − rate · decay) x − rate · m/(1 − β₁ᵗ) / ( √(v̂/(1 − β₂ᵗ)) + ε )
+/// ```
+///
+/// # References
+/// [`Adam`]'s; I. Loshchilov, F. Hutter, ICLR 2019 (arXiv:1711.05101), algorithm 2, for the decoupled decay;
+/// S. J. Reddi, S. Kale, S. Kumar, ICLR 2018 (arXiv:1904.09237), algorithm 2, for the largest second moment. Note: the
+/// correction of the bias divides the largest v, as widely used programs do; the paper has none.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamStep {
+    /// The constants.
+    pub adam: Adam,
+    /// Decay of the parameters.
+    pub weight_decay: WeightDecay,
+    /// Which second moment divides.
+    pub second: SecondMoment,
+}
+
+/// Adam with ε = 10⁻⁸, no decay.
+impl Default for AdamStep {
+    fn default() -> Self {
+        let adam = Adam { epsilon: 1e-8, ..Adam::default() };
+        AdamStep { adam, weight_decay: WeightDecay::None, second: SecondMoment::Mean }
+    }
+}
+
+impl AdamStep {
+    /// Vectors as long as x that a step needs: m, v, and for AMSGrad the largest v; one after the other, zero before the
+    /// first step.
+    pub fn vectors(&self) -> usize {
+        if self.second == SecondMoment::Largest { 3 } else { 2 }
+    }
+
+    /// Step number `t`, counted from 1.
+    ///
+    /// # Panics
+    /// If the slices do not have the length of x, or [`AdamStep::vectors`] times it.
+    pub fn step<T: Real>(&self, t: usize, x: &mut [T], gradient: &[T], memory: &mut [T], rate: f64) {
+        let n = x.len();
+        check_len("AdamStep", "gradient", n, gradient.len());
+        check_len("AdamStep", "memory", self.vectors() * n, memory.len());
+        let t = t.min(i32::MAX as usize) as i32;
+        let Adam { beta1, beta2, epsilon } = self.adam;
+        let (b1, b2, eps, rate_t) = (T::of(beta1), T::of(beta2), T::of(epsilon), T::of(rate));
+        let c1 = T::of(1.0 / (1.0 - beta1.powi(t)));
+        let c2 = T::of(1.0 / (1.0 - beta2.powi(t)));
+        let (coupled, shrink) = match self.weight_decay {
+            WeightDecay::None => (T::ZERO, T::ONE),
+            WeightDecay::Gradient(d) => (T::of(d), T::ONE),
+            WeightDecay::Decoupled(d) => (T::ZERO, T::of(1.0 - rate * d)),
+        };
+        let (m, rest) = memory.split_at_mut(n);
+        let (v, largest) = rest.split_at_mut(n);
+        for (i, (x, &g)) in x.iter_mut().zip(gradient).enumerate() {
+            let g = g + coupled * *x;
+            m[i] = b1 * m[i] + (T::ONE - b1) * g;
+            v[i] = b2 * v[i] + (T::ONE - b2) * g * g;
+            let mut second = v[i];
+            if let Some(l) = largest.get_mut(i) {
+                *l = l.max(second);
+                second = *l;
+            }
+            *x = shrink * *x - rate_t * (c1 * m[i]) / ((c2 * second).sqrt() + eps);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

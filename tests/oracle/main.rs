@@ -3,10 +3,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod autodiff;
 mod direct_phase;
 mod metrics;
 mod multislice;
 mod nn;
 mod optics;
+mod optim;
 mod ptycho;
 mod stem;

@@ -14,6 +14,7 @@ mod multislice;
 mod nn;
 mod op;
 mod optics;
+mod optim;
 mod ptycho;
 mod specimen;
 mod stem;

@@ -7,4 +7,5 @@ mod linalg;
 mod metrics;
 mod multislice;
 mod optics;
+mod optim;
 mod stem;
