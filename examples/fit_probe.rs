@@ -216,8 +216,7 @@ fn main() -> Result<(), Failure> {
     let fit = Minimize::new(FITTED.len(), params)?;
     for (title, free, iterations) in stages {
         s.set(m.free, &free);
-        let mut objective =
-            |x: &[f64], i: usize, g: &mut [f64]| s.evaluate(x, Mode::Train { step: i as u64 }, g);
+        let mut objective = |x: &[f64], i: usize, g: &mut [f64]| s.evaluate(x, Mode::Train { step: i as u64 }, g);
         let found = fit.run(fit.start(&c)?, iterations, &mut objective, &mut progress(title))?;
         losses.extend(&found.state.loss);
         ends.push(losses.len() as f64);

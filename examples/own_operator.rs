@@ -172,7 +172,12 @@ fn main() -> Result<(), Failure> {
     let drift = |k: u64| -> Vec<f64> {
         let mut r = rng::stream(seed, k);
         let mut at = 0.0;
-        (0..N).map(|_| { at = 0.97 * at + 0.7 * rng::normal(&mut r); at }).collect()
+        (0..N)
+            .map(|_| {
+                at = 0.97 * at + 0.7 * rng::normal(&mut r);
+                at
+            })
+            .collect()
     };
     let ops = [drift(1), drift(2)].map(|d| RowShift::new(N, d).map(Arc::new));
     let [first, second] = ops;

@@ -207,8 +207,9 @@ fn denoising_a_step_moves_its_levels_by_weight_over_length() {
     for (k, a) in answers.iter().enumerate() {
         for (i, x) in a.x.iter().enumerate() {
             let want = if i < n { w / n as f64 } else { 1.0 - w / n as f64 };
-            // The accelerated method falls as 1/k²: 1e-6 after 3000 iterations; the others are faster in the end.
-            assert!((x - want).abs() < 1e-5, "{k}, {i}: {x} {want} {:?} {}", a.stop, a.iterations);
+            // Accelerated, ‖x − x*‖ ≤ ‖K‖ ‖x⁰ − x*‖/(γ k) (Chambolle & Pock, theorem 2): 2 · 3/3000. The others converge linearly.
+            let bound = if k == 1 { 2e-3 } else { 1e-5 };
+            assert!((x - want).abs() < bound, "{k}, {i}: {x} {want} {:?} {}", a.stop, a.iterations);
         }
         let least = 0.5 * 2.0 * n as f64 * (w / n as f64).powi(2) + w * (1.0 - 2.0 * w / n as f64);
         assert!((a.loss.last().unwrap() - least).abs() < 1e-5);
