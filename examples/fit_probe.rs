@@ -1,7 +1,7 @@
 //! The aberrations of a probe from one defocused diffraction pattern of a known thin object, by gradient.
 //!
 //! One graph is the microscope: coefficients → χ → probe → object → detector. It simulates the counts, and the Poisson loss of the same
-//! graph is minimised: over C10 by a scan, then over all coefficients by L-BFGS, order by order.
+//! graph is minimised: over C10 by a scan, then, from each of its valleys, over all coefficients by L-BFGS, order by order.
 
 mod support;
 
@@ -11,6 +11,7 @@ use std::time::Instant;
 use exitwave::autodiff::{GradCheckParams, Graph, Mode, NodeId, Plan, PlanOptions, Session, grad_check};
 use exitwave::fft::{Dft, fft_shift};
 use exitwave::num_complex::Complex;
+use exitwave::observe::{Step, silent};
 use exitwave::op::{Adjoint, Compose, Diagonal, LinearOp, Reshape, Restrict};
 use exitwave::optics::{
     Aberration, Aberrations, Aperture, CartesianAberrations, ChiOp, Grid, Probe, ProbeParams, chi_basis,
@@ -28,6 +29,7 @@ fit_probe: recover C10, C12, C21 and C30 of a probe from one defocused diffracti
 
   --defocused-A C  C10 of the probe in Å, positive = overfocus (default 300)
   --electrons E    electrons in the pattern (default 1e6)
+  --starts K       how many valleys of C10 are followed (default 12)
   --seed S         seed of object and counts (default 1)
   --threads N      threads (default: all cores)
   --out DIR        where the PNG goes (default out/fit_probe)
@@ -135,12 +137,26 @@ fn object(seed: u64) -> Vec<Complex<f64>> {
     (0..N * N).map(|i| Complex::from_polar(1.0, phase(i / N, i % N))).collect()
 }
 
+/// One fit: where it began, what it found, its losses, and where its stages ended.
+#[derive(Default)]
+struct Fit {
+    start: f64,
+    c: Vec<f64>,
+    loss: f64,
+    history: Vec<f64>,
+    ends: Vec<f64>,
+}
+
 fn main() -> Result<(), Failure> {
     let start = Instant::now();
-    let options = Options::read(HELP, &["defocused-A", "electrons", "seed", "threads", "out"], &[])?;
+    let options = Options::read(HELP, &["defocused-A", "electrons", "starts", "seed", "threads", "out"], &[])?;
     let threads: usize = options.get("threads", 0)?;
     let par = if threads == 0 { Par::default() } else { Par::threads(threads)? };
     let (seed, electrons): (u64, f64) = (options.get("seed", 1)?, options.get("electrons", 1e6)?);
+    let starts: usize = options.get("starts", 12)?;
+    if starts == 0 {
+        return Err("--starts: expected at least 1".into());
+    }
     if !(electrons > 0.0 && electrons <= 1e12) {
         return Err("--electrons: expected a number between 0 and 1e12".into());
     }
@@ -186,43 +202,50 @@ fn main() -> Result<(), Failure> {
     let check = grad_check(&mut s, &GradCheckParams::default())?;
     println!("gradient against finite differences: {:.1e}", check.error);
 
-    // C10 alone, by a scan: its valley is narrower than the range where it may lie. 1 rad a step, ± 800 Å.
+    // C10 alone, by a scan of ± 800 Å, 1 rad a step: the loss has many valleys, and with the other coefficients at 0 the deepest need not be
+    // the right one. The best are all followed.
     let range = (800.0 / units[0]).ceil() as i32;
-    let mut best = (f64::INFINITY, 0.0);
+    let mut scan = Vec::new();
     for step in -range..=range {
-        let c10 = f64::from(step);
-        s.set(m.coefficients, &[c10, 0.0, 0.0, 0.0, 0.0, 0.0]);
-        let loss = s.forward(Mode::Eval)?;
-        if loss < best.0 {
-            best = (loss, c10);
-        }
+        s.set(m.coefficients, &[f64::from(step), 0.0, 0.0, 0.0, 0.0, 0.0]);
+        scan.push((s.forward(Mode::Eval)?, f64::from(step)));
     }
-    println!("scan of C10: {:.0} Å", best.1 * units[0]);
+    let mut valleys: Vec<(f64, f64)> =
+        scan.windows(3).filter(|w| w[1].0 <= w[0].0 && w[1].0 <= w[2].0).map(|w| w[1]).collect();
+    valleys.sort_by(|a, b| a.0.total_cmp(&b.0));
+    valleys.truncate(starts);
 
-    // Then all, the higher orders after the lower ones.
-    let mut c = vec![0.0; FITTED.len()];
-    c[0] = best.1;
-    let (mut losses, mut ends) = (Vec::new(), Vec::new());
-    let stages: [(&'static str, [f64; 6], usize); 3] = [
-        ("C10, C12", [1.0, 1.0, 1.0, 0.0, 0.0, 0.0], 15),
-        ("and C21", [1.0, 1.0, 1.0, 1.0, 1.0, 0.0], 15),
-        ("and C30", [1.0; 6], 60),
-    ];
+    // From each, all coefficients, the higher orders after the lower ones.
+    let stages: [([f64; 6], usize); 3] =
+        [([1.0, 1.0, 1.0, 0.0, 0.0, 0.0], 15), ([1.0, 1.0, 1.0, 1.0, 1.0, 0.0], 15), ([1.0; 6], 60)];
     let params = MinimizeParams {
         method: Method::Lbfgs { pairs: 6, wolfe: Wolfe::default() },
         change_tolerance: 1e-12,
         ..MinimizeParams::default()
     };
     let fit = Minimize::new(FITTED.len(), params)?;
-    for (title, free, iterations) in stages {
-        s.set(m.free, &free);
-        let mut objective = |x: &[f64], i: usize, g: &mut [f64]| s.evaluate(x, Mode::Train { step: i as u64 }, g);
-        let found = fit.run(fit.start(&c)?, iterations, &mut objective, &mut progress(title))?;
-        losses.extend(&found.state.loss);
-        ends.push(losses.len() as f64);
-        c = found.state.best;
+    let mut bar = progress("fits from the valleys of C10");
+    let mut best = Fit { loss: f64::INFINITY, ..Fit::default() };
+    for (i, (_, c10)) in valleys.iter().enumerate() {
+        let mut trial = Fit { start: *c10, c: vec![0.0; FITTED.len()], ..Fit::default() };
+        trial.c[0] = *c10;
+        for (free, iterations) in stages {
+            s.set(m.free, &free);
+            let mut objective = |x: &[f64], i: usize, g: &mut [f64]| s.evaluate(x, Mode::Train { step: i as u64 }, g);
+            let found = fit.run(fit.start(&trial.c)?, iterations, &mut objective, &mut silent)?;
+            trial.history.extend(&found.state.loss);
+            trial.ends.push(trial.history.len() as f64);
+            (trial.c, trial.loss) = (found.state.best, found.state.best_loss);
+        }
+        if trial.loss < best.loss {
+            best = trial;
+        }
+        if bar(&Step::new(i + 1, valleys.len(), best.loss)).is_break() {
+            break;
+        }
     }
-    println!();
+    let Fit { start: c10, c, history, ends, .. } = best;
+    println!("\n{} valleys; the best fit began at C10 = {:.0} Å", valleys.len(), c10 * units[0]);
 
     // True and found.
     let mut found = [[0.0; 2]; Aberration::COUNT];
@@ -251,7 +274,7 @@ fn main() -> Result<(), Failure> {
     }
 
     // The panel.
-    let scanned = m.pattern(&mut s, &[best.1, 0.0, 0.0, 0.0, 0.0, 0.0])?;
+    let scanned = m.pattern(&mut s, &[c10, 0.0, 0.0, 0.0, 0.0, 0.0])?;
     let fitted = m.pattern(&mut s, &c)?;
     let mut panel = Panel::new(4);
     let top = expected.iter().fold(0.0f64, |m, v| m.max(*v));
@@ -266,7 +289,7 @@ fn main() -> Result<(), Failure> {
         image.pixel = Pixel::Frequency(grid.frequency_step()[1]);
         panel.add(Cell::Image(image));
     }
-    let least = losses.iter().fold(f64::INFINITY, |m, l| m.min(*l));
+    let least = history.iter().fold(f64::INFINITY, |m, l| m.min(*l));
     panel.add(Cell::Plot(Plot {
         title: "L-BFGS".into(),
         x_label: "iteration".into(),
@@ -274,8 +297,8 @@ fn main() -> Result<(), Failure> {
         y_scale: Scale::Log,
         series: vec![Series {
             label: "Poisson".into(),
-            x: (0..losses.len()).map(|i| i as f64 + 1.0).collect(),
-            y: losses.iter().map(|l| (l - least).max(1e-9)).collect(),
+            x: (0..history.len()).map(|i| i as f64 + 1.0).collect(),
+            y: history.iter().map(|l| (l - least).max(1e-9)).collect(),
             line: Line::Solid,
             ..Series::default()
         }],
@@ -289,7 +312,8 @@ fn main() -> Result<(), Failure> {
         "aberrations": errors,
         "electrons": counts.iter().sum::<f64>(),
         "gradient_error": check.error,
-        "iterations": losses.len(),
+        "iterations": history.len(),
+        "starts": valleys.len(),
         "plan_bytes": m.plan.bytes(),
         "seconds": start.elapsed().as_secs_f64(),
         "png": png.display().to_string(),

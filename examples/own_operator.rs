@@ -1,7 +1,8 @@
 //! A linear operator and a function of one's own: written, tested, and trained through.
 //!
 //! The instrument: every line of a scan is displaced by a known drift (linear: `RowShift`), and the detector saturates (nonlinear: `Saturation`).
-//! Two scans with different drift are simulated, with noise; the image behind them is found by gradient, with a smoothed total variation.
+//! Two scans with different drift and exposure are simulated, with noise; the image behind them, and the level at which the detector saturates, are
+//! found by gradient, with a smoothed total variation. (Of one exposure alone the level could not be told from the image.)
 
 mod support;
 
@@ -22,15 +23,17 @@ use support::{Failure, Options, progress};
 const HELP: &str = "\
 own_operator: a LinearOp and a Function of one's own, tested and trained through
 
-  --noise S        standard deviation of the noise, of a detector that saturates at 1 (default 0.03)
-  --tv W           weight of the total variation (default 0.02)
-  --iterations N   iterations of L-BFGS (default 150)
+  --noise S        standard deviation of the noise, of a detector that saturates at 1 (default 0.02)
+  --tv W           weight of the total variation (default 0.002)
+  --iterations N   iterations of L-BFGS (default 200)
   --seed S         seed of drift and noise (default 1)
   --out DIR        where the PNG goes (default out/own_operator)
 
 The last line printed is one JSON object.";
 
 const N: usize = 96;
+/// Exposures of the two scans.
+const EXPOSURE: [f64; 2] = [1.0, 0.3];
 
 /// Every row of an image shifted along x by its own number of pixels, with linear interpolation and zeros outside:
 ///
@@ -164,8 +167,8 @@ fn psnr(a: &[f64], b: &[f64]) -> f64 {
 fn main() -> Result<(), Failure> {
     let start = Instant::now();
     let options = Options::read(HELP, &["noise", "tv", "iterations", "seed", "out"], &[])?;
-    let (noise, tv): (f64, f64) = (options.get("noise", 0.03)?, options.get("tv", 0.02)?);
-    let (iterations, seed): (usize, u64) = (options.get("iterations", 150)?, options.get("seed", 1)?);
+    let (noise, tv): (f64, f64) = (options.get("noise", 0.02)?, options.get("tv", 0.002)?);
+    let (iterations, seed): (usize, u64) = (options.get("iterations", 200)?, options.get("seed", 1)?);
     let out = options.out("out/own_operator")?;
 
     // The two tests that every operator and every function must pass.
@@ -190,7 +193,7 @@ fn main() -> Result<(), Failure> {
         return Err("an adjoint or a gradient is wrong".into());
     }
 
-    // L = Σ_k ½‖saturation(shift_k x) − b_k‖² + w Σ √(|D x|² + s²).
+    // L = Σ_k ½‖saturation(t_k shift_k x) − b_k‖² + w Σ √(|D x|² + s²).
     let frame = Space::real(&[N, N]);
     let mut g = Graph::<f64>::new();
     let x = g.param("image", frame.clone());
@@ -201,6 +204,7 @@ fn main() -> Result<(), Failure> {
     for (k, op) in ops.iter().enumerate() {
         let measured = g.data(&format!("scan {k}"), frame.clone());
         let moved = g.linear(op.clone(), x)?;
+        let moved = g.scale(moved, EXPOSURE[k])?;
         let seen = g.call(Arc::new(Saturation), &[moved, level])?;
         g.output(seen);
         let r = g.sub(seen, measured)?;
