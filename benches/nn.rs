@@ -7,7 +7,9 @@ use criterion::Criterion;
 use std::sync::Arc;
 
 use exitwave::autodiff::{Function, Mode, PlanOptions, Session};
-use exitwave::nn::{Conv2d, Conv3d, ConvParams, MultiHeadAttention, MultiHeadParams, Net, PointLoss, PointLossParams, UnetParams, unet};
+use exitwave::nn::{
+    Conv2d, Conv3d, ConvParams, MultiHeadAttention, MultiHeadParams, Net, PointLoss, PointLossParams, UnetParams, unet,
+};
 use exitwave::op::Write;
 use exitwave::par::Par;
 use exitwave::rng;
@@ -97,17 +99,28 @@ fn main() -> Result<(), exitwave::Error> {
     let mut net = Net::<f32>::new(&par);
     let (x, t) = (net.input("x", &[1, 32, 256, 256]), net.input("target", &[1, 1, 256, 256]));
     let y = unet(&mut net, x, &UnetParams::default())?;
-    let mse = PointLoss::new(&PointLossParams { dims: vec![1, 1, 256, 256], par: par.clone(), ..PointLossParams::default() })?;
+    let mse = PointLoss::new(&PointLossParams {
+        dims: vec![1, 1, 256, 256],
+        par: par.clone(),
+        ..PointLossParams::default()
+    })?;
     let loss = net.graph.call(Arc::new(mse), &[y, t])?;
     let weights = net.initial(0)?;
-    let mut session = Session::new(&net.graph.plan(&[loss], PlanOptions { par: par.clone(), ..PlanOptions::default() })?)?;
+    let mut session =
+        Session::new(&net.graph.plan(&[loss], PlanOptions { par: par.clone(), ..PlanOptions::default() })?)?;
     weights.store(&mut session)?;
     session.set(x, &random(32 * 65536, 1));
     session.set(t, &random(65536, 2));
-    let step = timing::measure(&mut c, "unet 256x256 step", &mut session, |_| {}, |s| {
-        s.forward(Mode::Train { step: 0 }).expect("a finite loss");
-        s.backward();
-    });
+    let step = timing::measure(
+        &mut c,
+        "unet 256x256 step",
+        &mut session,
+        |_| {},
+        |s| {
+            s.forward(Mode::Train { step: 0 }).expect("a finite loss");
+            s.backward();
+        },
+    );
 
     c.final_summary();
     timing::print_figures(&[

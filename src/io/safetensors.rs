@@ -1,8 +1,9 @@
 //! The `safetensors` format: named arrays, a JSON table of contents before raw numbers.
 //!
-//! The file is a length N (8 bytes, little-endian), N bytes of JSON `{"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [begin, end]}, …}`,
-//! and the numbers, little-endian and row-major; offsets count from the end of the JSON. The arrays must fill the rest of the file
-//! without gaps or overlaps. What the table claims is compared with the bytes that are there before memory is allocated.
+//! The file is a length N (8 bytes, little-endian), N bytes of JSON `{"name": {"dtype": "F32", "shape": [2, 3],
+//! "data_offsets": [begin, end]}, …}`, and the numbers, little-endian and row-major; offsets count from the end of the
+//! JSON. The arrays must fill the rest of the file without gaps or overlaps. What the table claims is compared with the
+//! bytes that are there before memory is allocated.
 //!
 //! # References
 //! The format's description, version 0.4 (`huggingface/safetensors`, README, section "Format").
@@ -27,7 +28,8 @@ const MAX_HEADER: u64 = 100_000_000;
 /// The entry that holds text, not an array.
 const METADATA: &str = "__metadata__";
 
-/// Reads all arrays of a file, in the order of their numbers. Half-precision numbers are read as `f32`, booleans as `u8`.
+/// Reads all arrays of a file, in the order of their numbers. Half-precision numbers are read as `f32`, booleans as
+/// `u8`.
 ///
 /// # Errors
 /// - [`Error::Io`] when the file cannot be read,
@@ -109,7 +111,7 @@ fn parse_from(bytes: &[u8], path: &Path) -> Result<Vec<(String, Array)>, Error> 
 fn decode(bytes: &[u8], dtype: &str, dims: &[usize]) -> Result<Array, String> {
     let sixteen = |convert: fn(u16) -> f32| -> Result<Array, String> {
         let values = bytes.chunks_exact(2).map(|b| convert(u16::from_le_bytes([b[0], b[1]]))).collect::<Vec<f32>>();
-        if bytes.len() % 2 != 0 {
+        if !bytes.len().is_multiple_of(2) {
             return Err(format!("{} bytes of 16-bit numbers", bytes.len()));
         }
         Ok(Array::F32(Tensor::from_vec(dims, values).map_err(|e| e.to_string())?))
@@ -214,7 +216,8 @@ pub fn save_weights<T: Real + NpyElement>(path: impl AsRef<Path>, weights: &Weig
     write(path, &arrays)
 }
 
-/// Reads the weights of a network, of any real element type. [`Weights::store`] checks names and shapes against the network.
+/// Reads the weights of a network, of any real element type. [`Weights::store`] checks names and shapes against the
+/// network.
 ///
 /// # Errors
 /// As [`read`].
@@ -233,7 +236,8 @@ mod tests {
 
     #[test]
     fn arrays_come_back_in_their_order() {
-        let (a, b) = (Tensor::from_vec(&[2, 1], vec![1.0f64, -0.0]).unwrap(), Tensor::from_vec(&[], vec![7u16]).unwrap());
+        let (a, b) =
+            (Tensor::from_vec(&[2, 1], vec![1.0f64, -0.0]).unwrap(), Tensor::from_vec(&[], vec![7u16]).unwrap());
         let empty = Tensor::<f32>::zeros(&[0, 3]);
         let arrays: [(&str, ArrayRef<'_>); 3] = [("z", (&a).into()), ("a", (&b).into()), ("none", (&empty).into())];
         let bytes = to_bytes(&arrays).unwrap();

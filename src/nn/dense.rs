@@ -89,19 +89,20 @@ impl<T: Real> Function<T> for Linear {
                 Some(b) => y.chunks_exact_mut(o).for_each(|y| y.copy_from_slice(b)),
                 None => y.fill(T::ZERO),
             }
-            gemm([rows, i, o], T::ONE, &x[0][block * ROWS * i..][..rows * i], Trans::No, x[1], Trans::Transpose, T::ONE, y);
+            gemm(
+                [rows, i, o],
+                T::ONE,
+                &x[0][block * ROWS * i..][..rows * i],
+                Trans::No,
+                x[1],
+                Trans::Transpose,
+                T::ONE,
+                y,
+            );
         });
     }
 
-    fn backward(
-        &self,
-        x: &[&[T]],
-        _: &[T],
-        _: &[T],
-        dy: &[T],
-        dx: &mut [Option<(&mut [T], Write)>],
-        _: &mut [T],
-    ) {
+    fn backward(&self, x: &[&[T]], _: &[T], _: &[T], dy: &[T], dx: &mut [Option<(&mut [T], Write)>], _: &mut [T]) {
         let (i, o) = (self.i, self.o);
         check_len("linear layer", "dy", self.rows * o, dy.len());
         let beta = |onto: Write| if onto == Write::Set { T::ZERO } else { T::ONE };
@@ -175,15 +176,7 @@ impl<T: Real> Function<T> for Softmax {
         });
     }
 
-    fn backward(
-        &self,
-        _: &[&[T]],
-        y: &[T],
-        _: &[T],
-        dy: &[T],
-        dx: &mut [Option<(&mut [T], Write)>],
-        _: &mut [T],
-    ) {
+    fn backward(&self, _: &[&[T]], y: &[T], _: &[T], dy: &[T], dx: &mut [Option<(&mut [T], Write)>], _: &mut [T]) {
         let Some((dx, onto)) = check::want(dx, 0) else { return };
         check_len("softmax", "dy", dx.len(), dy.len());
         self.par.chunks(dx, self.d, |row, dx| {
@@ -258,15 +251,7 @@ impl<T: Real> Function<T> for Dropout {
         y.iter_mut().zip(x[0]).zip(&*mask).for_each(|((y, &x), &m)| *y = m * x);
     }
 
-    fn backward(
-        &self,
-        _: &[&[T]],
-        _: &[T],
-        tape: &[T],
-        dy: &[T],
-        dx: &mut [Option<(&mut [T], Write)>],
-        _: &mut [T],
-    ) {
+    fn backward(&self, _: &[&[T]], _: &[T], tape: &[T], dy: &[T], dx: &mut [Option<(&mut [T], Write)>], _: &mut [T]) {
         let Some((dx, onto)) = check::want(dx, 0) else { return };
         check_len("dropout", "dy", dx.len(), dy.len());
         (0..dx.len()).for_each(|i| write(&mut dx[i], tape[i] * dy[i], onto));

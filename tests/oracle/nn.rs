@@ -55,8 +55,6 @@ fn layer(op: &str, f: &dyn Function<f64>, inputs: &[&str]) {
     let name = |kind: &str| format!("{op}__{kind}");
     let ins: Vec<String> = inputs.iter().map(|i| name(&format!("in_{i}"))).collect();
     let grads: Vec<String> = inputs.iter().map(|i| name(&format!("grad_{i}"))).collect();
-    let strs = |v: &[String]| -> Vec<String> { v.to_vec() };
-    let (ins, grads) = (strs(&ins), strs(&grads));
     check(
         f,
         &ins.iter().map(String::as_str).collect::<Vec<_>>(),
@@ -182,7 +180,8 @@ fn losses_equal_torch() {
         ("huber_0p5", Distance::Huber { delta: 0.5 }),
         ("poisson_nll_log", Distance::PoissonLog),
     ] {
-        let f = PointLoss::new(&PointLossParams { dims: vec![a.len()], distance, ..PointLossParams::default() }).unwrap();
+        let f =
+            PointLoss::new(&PointLossParams { dims: vec![a.len()], distance, ..PointLossParams::default() }).unwrap();
         let (mut y, mut da) = ([f64::NAN], vec![f64::NAN; a.len()]);
         f.forward(&[&a, &b], &mut y, &mut [], &mut [], Mode::Eval);
         f.backward(&[&a, &b], &y, &[], &[1.0], &mut [Some((&mut da, Write::Set)), None], &mut []);
@@ -228,9 +227,7 @@ fn the_loss_of_a_u_net_falls_as_in_torch() {
     let mse = PointLoss::new(&PointLossParams { dims: target.dims().to_vec(), ..PointLossParams::default() }).unwrap();
     let loss = net.graph.call(Arc::new(mse), &[y, t]).unwrap();
     // Their names: w0_e1_weight, w0_g_bias for the shift of the normalisation.
-    let theirs = |name: &str| {
-        name.replace("gamma", "weight").replace("beta", "bias").replace('.', "_")
-    };
+    let theirs = |name: &str| name.replace("gamma", "weight").replace("beta", "bias").replace('.', "_");
     let names: Vec<String> = net.weights().iter().map(|w| w.0.clone()).collect();
     let entries = names.iter().map(|n| (n.clone(), array(&format!("tiny_unet__w0_{}", theirs(n))).unwrap())).collect();
     let mut s = Session::new(&net.graph.plan(&[loss], PlanOptions::default()).unwrap()).unwrap();

@@ -45,7 +45,8 @@ fn assert_gradient(mut s: Session<f64>) {
         s.forward(Mode::Train { step: 0 }).unwrap()
     };
     let found = (8.0 * (at(h) - at(-h)) - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h);
-    let scale = gradient.iter().map(|g| g * g).sum::<f64>().sqrt() * direction.iter().map(|d| d * d).sum::<f64>().sqrt();
+    let scale =
+        gradient.iter().map(|g| g * g).sum::<f64>().sqrt() * direction.iter().map(|d| d * d).sum::<f64>().sqrt();
     assert!((found - slope).abs() < 1e-5 * scale, "{found} {slope} {scale}");
 }
 
@@ -121,14 +122,18 @@ fn initial_weights_have_their_variances() {
         let t = init.tensor::<f64>(&[100, 100], 3, 0).unwrap();
         (t.as_slice().iter().sum::<f64>() / 1e4, t.as_slice().iter().map(|v| v * v).sum::<f64>() / 1e4)
     };
-    // Relative errors of a variance from 10⁴ numbers are 0.014 (normal) and 0.009 (uniform); of the mean 0.01 σ. Five of them.
+    // Relative errors of a variance from 10⁴ numbers are 0.014 (normal) and 0.009 (uniform); of the mean 0.01 σ. Five
+    // of them.
     for (init, variance) in [
-        (Init::Kaiming { fan_in: 50 }, 0.04),
+        (Init::Kaiming { fan_in: 50 }, 0.04f64),
         (Init::Xavier { fan_in: 20, fan_out: 30 }, 0.04),
         (Init::Uniform { fan_in: 3 }, 1.0 / 9.0),
     ] {
         let (mean, square) = spread(init);
-        assert!(mean.abs() < 0.05 * variance.sqrt() && (square / variance - 1.0).abs() < 0.07, "{init:?} {mean} {square}");
+        assert!(
+            mean.abs() < 0.05 * variance.sqrt() && (square / variance - 1.0).abs() < 0.07,
+            "{init:?} {mean} {square}"
+        );
     }
 }
 

@@ -17,10 +17,11 @@ use crate::shape::{Space, checked_len};
 /// L = 1 − (1/nR) Σ_images Σ_rings C/√(P Q),   C = Re Σ A B̄,  P = Σ |A|²,  Q = Σ |B|²   (sums over a ring)
 /// ```
 ///
-/// with A, B the Fourier transforms of a and b. Rings are one step of the shorter axis wide: a frequency k belongs to ring
-/// round(|k|/Δk). A ring without power counts as 0.
+/// with A, B the Fourier transforms of a and b. Rings are one step of the shorter axis wide: a frequency k belongs to
+/// ring round(|k|/Δk). A ring without power counts as 0.
 ///
-/// Backward, with `g_A = ∂L/∂Re A + i ∂L/∂Im A = −(B − (C/P) A)/(nR √(P Q))`: `da = Re Fᴴ g_A`; for b with the rôles exchanged.
+/// Backward, with `g_A = ∂L/∂Re A + i ∂L/∂Im A = −(B − (C/P) A)/(nR √(P Q))`: `da = Re Fᴴ g_A`; for b with the rôles
+/// exchanged.
 ///
 /// # Shapes
 /// Inputs: a, b (n, ny, nx). Output: a scalar.
@@ -158,11 +159,8 @@ impl<T: Real> Function<T> for FourierRingLoss<T> {
                 self.sums(&x[which][part.clone()], &x[1 - which][part], fa, fb, work, |_, _| {});
                 for i in 0..len {
                     let ring = self.ring[i];
-                    let (c, p, q) = (
-                        sums[3 * ring].f64(),
-                        sums[3 * ring + 1 + which].f64(),
-                        sums[3 * ring + 2 - which].f64(),
-                    );
+                    let (c, p, q) =
+                        (sums[3 * ring].f64(), sums[3 * ring + 1 + which].f64(), sums[3 * ring + 2 - which].f64());
                     let root = (p * q).sqrt();
                     let inside = (1..=self.rings).contains(&ring) && root > 0.0;
                     fa[i] = if inside {

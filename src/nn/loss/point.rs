@@ -23,8 +23,8 @@ pub enum Distance {
         /// δ, where the parabola ends.
         delta: f64,
     },
-    /// `a − b ln(a + ε)`: the negative logarithm of the Poisson probability of b counts where a are expected, without what does not
-    /// depend on a. For a ≥ 0.
+    /// `a − b ln(a + ε)`: the negative logarithm of the Poisson probability of b counts where a are expected, without
+    /// what does not depend on a. For a ≥ 0.
     Poisson {
         /// ε, which keeps the logarithm finite.
         epsilon: f64,
@@ -59,19 +59,14 @@ pub struct PointLossParams {
 /// Mean squared difference of one number.
 impl Default for PointLossParams {
     fn default() -> Self {
-        PointLossParams {
-            dims: vec![1],
-            distance: Distance::L2,
-            reduction: Reduction::Mean,
-            par: Par::default(),
-        }
+        PointLossParams { dims: vec![1], distance: Distance::L2, reduction: Reduction::Mean, par: Par::default() }
     }
 }
 
 /// `L = s Σ_i m_i f(a_i, b_i)` with s = 1 or 1/N, f the [`Distance`] and, if a third input is given, weights m.
 ///
-/// Derivatives of f by a: `2d`; `sign d`; `d` within ±δ and `±δ` beyond; `1 − b/(a + ε)`; `eᵃ − b`. By b: minus the same for the first three;
-/// `−ln(a + ε)`; `−a`. By m: f. The mean is over all N elements, weighted or not.
+/// Derivatives of f by a: `2d`; `sign d`; `d` within ±δ and `±δ` beyond; `1 − b/(a + ε)`; `eᵃ − b`. By b: minus the
+/// same for the first three; `−ln(a + ε)`; `−a`. By m: f. The mean is over all N elements, weighted or not.
 ///
 /// # Shapes
 /// Inputs: a, b and optionally m, of one shape. Output: a scalar.
@@ -166,15 +161,7 @@ impl<T: Real> Function<T> for PointLoss {
         y[0] = T::of(sum * self.scale());
     }
 
-    fn backward(
-        &self,
-        x: &[&[T]],
-        _: &[T],
-        _: &[T],
-        dy: &[T],
-        dx: &mut [Option<(&mut [T], Write)>],
-        _: &mut [T],
-    ) {
+    fn backward(&self, x: &[&[T]], _: &[T], _: &[T], dy: &[T], dx: &mut [Option<(&mut [T], Write)>], _: &mut [T]) {
         let g = T::of(dy[0].f64() * self.scale());
         for which in 0..x.len() {
             let Some((dx, onto)) = check::want(dx, which) else { continue };

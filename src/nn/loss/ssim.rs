@@ -71,10 +71,11 @@ impl SsimLossParams {
 /// L = 1 − Π_j m_j^{w_j},   m_j = mean of s over scale j, of l·s over the last
 /// ```
 ///
-/// with means over windows that lie within the image. Between scales images are averaged over 2 × 2 pixels; an odd last row or
-/// column is dropped. For several scales a negative m_j counts as 0, and then the gradient is 0.
+/// with means over windows that lie within the image. Between scales images are averaged over 2 × 2 pixels; an odd last
+/// row or column is dropped. For several scales a negative m_j counts as 0, and then the gradient is 0.
 ///
-/// Backward, with f the window's filter, `µ = f∗x`, `σab = f∗(ab) − µaµb`, and the gradients u of µa, v of f∗a², w of f∗(ab):
+/// Backward, with f the window's filter, `µ = f∗x`, `σab = f∗(ab) − µaµb`, and the gradients u of µa, v of f∗a², w of
+/// f∗(ab):
 ///
 /// ```text
 /// da = fᵀ∗u + 2a (fᵀ∗v) + b (fᵀ∗w)
@@ -87,8 +88,8 @@ impl SsimLossParams {
 /// Inputs: a, b (images, ny, nx), or any shape of as many words whose last axes are ny, nx. Output: a scalar.
 ///
 /// # References
-/// Z. Wang et al., IEEE Trans. Image Process. 13, 600 (2004), eqs. (13)–(16); Z. Wang, E. P. Simoncelli, A. C. Bovik, Proc. 37th
-/// Asilomar Conf. 2, 1398 (2003), eq. (7).
+/// Z. Wang et al., IEEE Trans. Image Process. 13, 600 (2004), eqs. (13)–(16); Z. Wang, E. P. Simoncelli, A. C. Bovik,
+/// Proc. 37th Asilomar Conf. 2, 1398 (2003), eq. (7).
 #[derive(Clone, Debug)]
 pub struct SsimLoss {
     p: SsimLossParams,
@@ -112,8 +113,8 @@ impl SsimLoss {
     /// A loss for images of this size.
     ///
     /// # Errors
-    /// [`Error::Param`] for no image, a window that is even or larger than the image at the coarsest scale, or numbers that are not
-    /// positive and finite.
+    /// [`Error::Param`] for no image, a window that is even or larger than the image at the coarsest scale, or numbers
+    /// that are not positive and finite.
     pub fn new(params: &SsimLossParams) -> Result<Self, Error> {
         check::not_zero("images", params.images)?;
         for (name, v) in [("data_range", params.data_range), ("k1", params.k1), ("k2", params.k2)] {
@@ -225,15 +226,7 @@ impl SsimLoss {
     fn maps<'a, T: Real>(&self, buffer: &'a mut [T]) -> Maps<'a, T> {
         let mut parts = buffer.chunks_exact_mut(self.image_len());
         let mut next = || parts.next().expect("seven maps");
-        Maps {
-            mean_a: next(),
-            mean_b: next(),
-            aa: next(),
-            bb: next(),
-            ab: next(),
-            product: next(),
-            rows: next(),
-        }
+        Maps { mean_a: next(), mean_b: next(), aa: next(), bb: next(), ab: next(), product: next(), rows: next() }
     }
 
     /// Fills the maps of a scale. Variances do not depend on a constant, but lose digits with it: c is taken away.
@@ -382,7 +375,14 @@ impl<T: Real> Function<T> for SsimLoss {
                         _ => 0.0,
                     };
                     let slope = T::of(g * slope / self.valid(scale) as f64);
-                    self.scale_gradient(&pa[at..at + n], &pb[at..at + n], scale, slope, &mut gradient[at..at + n], rest);
+                    self.scale_gradient(
+                        &pa[at..at + n],
+                        &pb[at..at + n],
+                        scale,
+                        slope,
+                        &mut gradient[at..at + n],
+                        rest,
+                    );
                     at += n;
                 }
                 // From the coarsest to the finest: a mean of four gives each a quarter.
@@ -404,15 +404,7 @@ impl<T: Real> Function<T> for SsimLoss {
 
 impl SsimLoss {
     /// The gradient in a of `slope` times the sum of s (of l·s at the last scale) over a scale.
-    fn scale_gradient<T: Real>(
-        &self,
-        a: &[T],
-        b: &[T],
-        scale: usize,
-        slope: T,
-        out: &mut [T],
-        buffer: &mut [T],
-    ) {
+    fn scale_gradient<T: Real>(&self, a: &[T], b: &[T], scale: usize, slope: T, out: &mut [T], buffer: &mut [T]) {
         let (size, n, two) = (self.sizes[scale], a.len(), T::of(2.0));
         let last = scale + 1 == self.sizes.len();
         let mut m = self.maps(buffer);

@@ -45,8 +45,8 @@ impl<const D: usize> Default for TvLossParams<D> {
 /// Input: (n, c, size) with `planes = [n, c]`. Output: a scalar.
 ///
 /// # References
-/// L. I. Rudin, S. Osher, E. Fatemi, Physica D 60, 259 (1992), eq. (2.4); smoothing as R. Acar, C. R. Vogel, Inverse Problems 10,
-/// 1217 (1994).
+/// L. I. Rudin, S. Osher, E. Fatemi, Physica D 60, 259 (1992), eq. (2.4); smoothing as R. Acar, C. R. Vogel, Inverse
+/// Problems 10, 1217 (1994).
 #[derive(Clone, Debug)]
 pub struct TvLoss<const D: usize> {
     p: TvLossParams<D>,
@@ -126,15 +126,7 @@ impl<T: Real, const D: usize> Function<T> for TvLoss<D> {
         y[0] = T::of(sum * self.scale());
     }
 
-    fn backward(
-        &self,
-        x: &[&[T]],
-        _: &[T],
-        _: &[T],
-        dy: &[T],
-        dx: &mut [Option<(&mut [T], Write)>],
-        _: &mut [T],
-    ) {
+    fn backward(&self, x: &[&[T]], _: &[T], _: &[T], dy: &[T], dx: &mut [Option<(&mut [T], Write)>], _: &mut [T]) {
         let Some((dx, onto)) = check::want(dx, 0) else { return };
         let len = self.len();
         let g = T::of(dy[0].f64() * self.scale());

@@ -33,7 +33,8 @@ pub struct DipParams {
 }
 
 impl DipParams {
-    /// For images: 16, 32, 64, 128 channels, skips of 4, 8, 16, 32, zero padding, and a head of 4 channels. The input has 32.
+    /// For images: 16, 32, 64, 128 channels, skips of 4, 8, 16, 32, zero padding, and a head of 4 channels. The input
+    /// has 32.
     ///
     /// # References
     /// Brosset et al., Ultramicroscopy 285, 114414 (2026), arXiv 2605.27139.
@@ -48,7 +49,8 @@ impl DipParams {
         }
     }
 
-    /// For volumes of several elements: the same scales, reflection, and a squared head of 16 channels. The input has 32.
+    /// For volumes of several elements: the same scales, reflection, and a squared head of 16 channels. The input has
+    /// 32.
     ///
     /// # References
     /// del Pozo Bueno et al., arXiv 2606.10547; Pelaez-Fernandez et al., arXiv 2606.10893.
@@ -73,8 +75,8 @@ impl Default for DipParams {
 /// head    see [`DipHead`]
 /// ```
 ///
-/// with batch normalisation N by the statistics of the run, and leaky ReLU L. Names are `down.i`, `skip.i`, `up.i` (scale i, finest
-/// 0) and `head`.
+/// with batch normalisation N by the statistics of the run, and leaky ReLU L. Names are `down.i`, `skip.i`, `up.i`
+/// (scale i, finest 0) and `head`.
 ///
 /// # Notes
 /// The papers do not print the slope of the leaky ReLU; 0.01 is the default of the framework they used.
@@ -82,7 +84,8 @@ impl Default for DipParams {
 /// # Errors
 /// [`Error::Param`] unless there are as many skips as scales, at least one, none of 0 channels; those of the layers.
 pub fn deep_image_prior<T: Real>(net: &mut Net<T>, x: NodeId, p: &DipParams) -> Result<NodeId, Error> {
-    if p.channels.is_empty() || p.channels.len() != p.skips.len() || p.channels.iter().chain(&p.skips).any(|&c| c == 0) {
+    if p.channels.is_empty() || p.channels.len() != p.skips.len() || p.channels.iter().chain(&p.skips).any(|&c| c == 0)
+    {
         let got = format!("{:?} and {:?}", p.channels, p.skips);
         return Err(Error::param("channels and skips", got, "as many, at least one, none of them 0"));
     }

@@ -23,7 +23,8 @@ pub struct UnetParams {
     pub activation: Activation,
 }
 
-/// Five levels of 32, 64, 128, 128, 128 channels; reflection, mean, linear interpolation, leaky ReLU of slope 0.2; one output.
+/// Five levels of 32, 64, 128, 128, 128 channels; reflection, mean, linear interpolation, leaky ReLU of slope 0.2; one
+/// output.
 impl Default for UnetParams {
     fn default() -> Self {
         UnetParams {
@@ -44,10 +45,10 @@ fn block<T: Real>(net: &mut Net<T>, name: &str, x: NodeId, c: usize, p: &UnetPar
 }
 
 fn check(p: &UnetParams) -> Result<(), Error> {
-    match p.channels.is_empty() || p.channels.contains(&0) {
-        true => Err(Error::param("channels", format!("{:?}", p.channels), "at least one level, none of 0 channels")),
-        false => Ok(()),
+    if p.channels.is_empty() || p.channels.contains(&0) {
+        return Err(Error::param("channels", format!("{:?}", p.channels), "at least one level, none of 0 channels"));
     }
+    Ok(())
 }
 
 /// A U-Net on images or volumes: blocks of two convolutions, the size halved from level to level; back up, each level's
@@ -109,8 +110,8 @@ pub fn attention_gate<T: Real>(
     net.graph.call(std::sync::Arc::new(gate), &[x, psi])
 }
 
-/// The attention U-Net: as [`unet`], with a convolution, normalisation and activation after each interpolation, and each
-/// skip weighted by an [`attention_gate`] of half its channels.
+/// The attention U-Net: as [`unet`], with a convolution, normalisation and activation after each interpolation, and
+/// each skip weighted by an [`attention_gate`] of half its channels.
 ///
 /// Names are `down.i`, `rise.i`, `gate.i`, `up.i` and `head`.
 ///
@@ -118,8 +119,8 @@ pub fn attention_gate<T: Real>(
 /// As [`unet`].
 ///
 /// # References
-/// O. Oktay et al., arXiv 1804.03999; sizes as in 4D-MISR: Z. Wang et al., arXiv 2507.09953 (64 to 1024 channels, ReLU, largest
-/// of 2 × 2, nearest).
+/// O. Oktay et al., arXiv 1804.03999; sizes as in 4D-MISR: Z. Wang et al., arXiv 2507.09953 (64 to 1024 channels, ReLU,
+/// largest of 2 × 2, nearest).
 pub fn attention_unet<T: Real>(net: &mut Net<T>, x: NodeId, p: &UnetParams) -> Result<NodeId, Error> {
     check(p)?;
     let mut levels: Vec<NodeId> = Vec::new();

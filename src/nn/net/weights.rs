@@ -79,8 +79,8 @@ impl<T: Real> Weights<T> {
     /// Puts every weight into the parameter of its name.
     ///
     /// # Errors
-    /// [`Error::Param`] for a name that the plan does not have, or a parameter of the plan without weights; [`Error::Shape`] for one of
-    /// another shape. The session is then unchanged.
+    /// [`Error::Param`] for a name that the plan does not have, or a parameter of the plan without weights;
+    /// [`Error::Shape`] for one of another shape. The session is then unchanged.
     pub fn store(&self, session: &mut Session<T>) -> Result<(), Error> {
         let plan = session.plan().clone();
         for id in plan.params() {
