@@ -86,7 +86,7 @@ fn networks_have_the_published_numbers_of_weights() {
     // Millions, as derived from the published layers: EELS phantom, EELS experiment, EDX phantom.
     let volume = |channels: &[usize], skips: &[usize], out| {
         let p = DipParams { channels: channels.to_vec(), skips: skips.to_vec(), ..DipParams::volume(out) };
-        words(&[1, 32, 32, 32, 32], &|net, x| deep_image_prior(net, x, &p))
+        words(&[1, 32, 64, 64, 64], &|net, x| deep_image_prior(net, x, &p))
     };
     assert!((volume(&[16, 32, 64, 128], &[4, 8, 16, 32], 2) - 1.81).abs() < 0.005);
     assert!((volume(&[32, 64, 64, 128], &[8, 16, 16, 32], 2) - 2.16).abs() < 0.005);
