@@ -54,7 +54,8 @@ fn assert_gradient(mut s: Session<f64>) {
 fn networks_keep_the_size_and_have_their_gradients() {
     let par = Par::threads(2).unwrap();
     let small = UnetParams { channels: vec![3, 4, 5], ..UnetParams::default() };
-    for dims in [vec![2, 2, 12, 10], vec![1, 2, 4, 5, 6]] {
+    // Several pixels at the coarsest level: normalised, a single one is 0, where the leaky ReLU has no derivative.
+    for dims in [vec![2, 2, 12, 10], vec![1, 2, 8, 9, 8]] {
         let build = |net: &mut Net<f64>, x| unet(net, x, &UnetParams { mode: Padding::Zero, ..small.clone() });
         let (s, out) = session(&dims, &par, build).unwrap();
         assert_eq!(out, [&dims[..1], &[1], &dims[2..]].concat());
