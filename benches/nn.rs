@@ -4,8 +4,12 @@
 mod timing;
 
 use criterion::Criterion;
-use exitwave::autodiff::{Function, Mode};
-use exitwave::nn::{Conv2d, Conv3d, ConvParams, MultiHeadAttention, MultiHeadParams};
+use std::sync::Arc;
+
+use exitwave::autodiff::{Function, Mode, PlanOptions, Session};
+use exitwave::nn::{
+    Conv2d, Conv3d, ConvParams, MultiHeadAttention, MultiHeadParams, Net, PointLoss, PointLossParams, UnetParams, unet,
+};
 use exitwave::op::Write;
 use exitwave::par::Par;
 use exitwave::rng;
@@ -91,6 +95,33 @@ fn main() -> Result<(), exitwave::Error> {
     let dims: [&[usize]; 5] = [&[1, 1024, 128], &[384, 128], &[384], &[128, 128], &[128]];
     let attention = time(&mut c, "attention 1024x128 8 heads", &mha, &dims);
 
+    // One step of the peer's U-Net: 32 channels in, five levels, mean squared error.
+    let mut net = Net::<f32>::new(&par);
+    let (x, t) = (net.input("x", &[1, 32, 256, 256]), net.input("target", &[1, 1, 256, 256]));
+    let y = unet(&mut net, x, &UnetParams::default())?;
+    let mse = PointLoss::new(&PointLossParams {
+        dims: vec![1, 1, 256, 256],
+        par: par.clone(),
+        ..PointLossParams::default()
+    })?;
+    let loss = net.graph.call(Arc::new(mse), &[y, t])?;
+    let weights = net.initial(0)?;
+    let mut session =
+        Session::new(&net.graph.plan(&[loss], PlanOptions { par: par.clone(), ..PlanOptions::default() })?)?;
+    weights.store(&mut session)?;
+    session.set(x, &random(32 * 65536, 1));
+    session.set(t, &random(65536, 2));
+    let step = timing::measure(
+        &mut c,
+        "unet 256x256 step",
+        &mut session,
+        |_| {},
+        |s| {
+            s.forward(Mode::Train { step: 0 }).expect("a finite loss");
+            s.backward();
+        },
+    );
+
     c.final_summary();
     timing::print_figures(&[
         ("conv2d_forward_s", conv2d[0]),
@@ -99,6 +130,7 @@ fn main() -> Result<(), exitwave::Error> {
         ("conv3d_s", conv3d[1]),
         ("attention_forward_s", attention[0]),
         ("attention_s", attention[1]),
+        ("unet_step_s", step),
     ]);
     Ok(())
 }

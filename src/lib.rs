@@ -70,7 +70,8 @@
 //! | | [`linalg`] | matrix products, eigenvalues, singular values, least squares, Krylov solvers |
 //! | 2 | [`autodiff`] | gradients: functions with hand-written vector–Jacobian products |
 //! | | [`optim`] | Adam, L-BFGS |
-//! | 3 | [`optics`] | the electron, aberrations, transfer functions, probes |
+//! | 3 | [`nn`] | layers, losses, U-Nets and deep image priors |
+//! | | [`optics`] | the electron, aberrations, transfer functions, probes |
 //! | | [`specimen`] | atoms, cells, scattering factors, potentials, thermal motion |
 //! | | [`metrics`] | Fourier ring and shell correlation, similarity, registration, dose |
 //! | 4 | [`multislice`] | transmission and propagation through thick specimens, PRISM, images; their adjoints |

@@ -29,6 +29,7 @@
 //! | [`tiff`] | 32-bit floating-point and 16-bit images and stacks | write |
 //! | [`zarr`] | Zarr v3 | write |
 //! | [`cif`], [`xyz`] | atoms | read |
+//! | [`safetensors`] | named arrays, weights of networks | read, write |
 //! | [`png`] | pictures of 8 bits a channel | write |
 //! | [`save_state`], [`load_state`] | checkpoints of ptychography (npz) | read, write |
 
@@ -38,6 +39,7 @@ pub mod hdf5_write;
 pub mod npy;
 pub mod npz;
 pub mod png;
+pub mod safetensors;
 pub mod tiff;
 pub mod xyz;
 pub mod zarr {

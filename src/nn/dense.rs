@@ -1,4 +1,4 @@
-//! The linear layer, softmax, dropout, and the concatenation of channels.
+//! The linear layer, softmax, dropout.
 
 use crate::autodiff::{Function, Mode, Needs};
 use crate::error::{Error, check_len};
@@ -255,98 +255,5 @@ impl<T: Real> Function<T> for Dropout {
         let Some((dx, onto)) = check::want(dx, 0) else { return };
         check_len("dropout", "dy", dx.len(), dy.len());
         (0..dx.len()).for_each(|i| write(&mut dx[i], tape[i] * dy[i], onto));
-    }
-}
-
-/// Images side by side in their channels: (n, c₁, …), (n, c₂, …), … to (n, c₁ + c₂ + …, …). Backward cuts apart.
-#[derive(Clone, Debug)]
-pub struct Concat {
-    dims: Vec<usize>,
-    channels: Vec<usize>,
-    par: Par,
-}
-
-impl Concat {
-    /// For images of these dimensions with the given numbers of channels in place of the second.
-    ///
-    /// # Errors
-    /// [`Error::Param`] for a dimension or a number of channels of 0, fewer than two dimensions, or no input.
-    pub fn new(dims: &[usize], channels: &[usize], par: &Par) -> Result<Self, Error> {
-        if dims.len() < 2 || dims.contains(&0) {
-            return Err(Error::param("dims", format!("{dims:?}"), "at least batch and channels, none of them 0"));
-        }
-        if channels.is_empty() || channels.contains(&0) {
-            return Err(Error::param("channels", format!("{channels:?}"), "at least one number, none of them 0"));
-        }
-        let total = channels.iter().try_fold(0usize, |t, &c| t.checked_add(c));
-        let mut dims = dims.to_vec();
-        dims[1] = total.ok_or(Error::OutOfMemory { bytes: u64::MAX })?;
-        checked_len(&dims)?;
-        Ok(Concat { dims, channels: channels.to_vec(), par: par.clone() })
-    }
-
-    /// Dimensions of the output.
-    pub fn out_dims(&self) -> &[usize] {
-        &self.dims
-    }
-
-    fn len(&self) -> usize {
-        self.dims[2..].iter().product()
-    }
-
-    /// The input and the channel within it of a channel of the output.
-    fn origin(&self, mut channel: usize) -> (usize, usize) {
-        let mut input = 0;
-        while channel >= self.channels[input] {
-            channel -= self.channels[input];
-            input += 1;
-        }
-        (input, channel)
-    }
-}
-
-impl<T: Real> Function<T> for Concat {
-    fn infer(&self, inputs: &[&Space]) -> Result<Space, Error> {
-        let expected: Vec<Vec<usize>> =
-            self.channels.iter().map(|&c| [&[self.dims[0], c], &self.dims[2..]].concat()).collect();
-        let expected: Vec<&[usize]> = expected.iter().map(Vec::as_slice).collect();
-        check::spaces("concatenation", inputs, &expected, 0)?;
-        Ok(Space::real(&self.dims))
-    }
-
-    fn needs(&self, _: &[&Space]) -> Needs {
-        Needs { inputs: vec![], output: false, tape_len: 0 }
-    }
-
-    fn scratch_len(&self, _: &[&Space]) -> usize {
-        0
-    }
-
-    fn forward(&self, x: &[&[T]], y: &mut [T], _: &mut [T], _: &mut [T], _: Mode) {
-        let len = self.len();
-        check_len("concatenation", "y", self.dims.iter().product(), y.len());
-        self.par.chunks(y, len, |plane, y| {
-            let (image, channel) = (plane / self.dims[1], plane % self.dims[1]);
-            let (input, c) = self.origin(channel);
-            y.copy_from_slice(&x[input][(image * self.channels[input] + c) * len..][..len]);
-        });
-    }
-
-    fn backward(&self, _: &[&[T]], _: &[T], _: &[T], dy: &[T], dx: &mut [Option<(&mut [T], Write)>], _: &mut [T]) {
-        let len = self.len();
-        let mut before = 0;
-        for (input, &channels) in self.channels.iter().enumerate() {
-            if let Some((dx, onto)) = check::want(dx, input) {
-                self.par.chunks(dx, len, |plane, dx| {
-                    let (image, c) = (plane / channels, plane % channels);
-                    let dy = &dy[(image * self.dims[1] + before + c) * len..][..len];
-                    match onto {
-                        Write::Set => dx.copy_from_slice(dy),
-                        Write::Add => dx.iter_mut().zip(dy).for_each(|(x, &v)| *x += v),
-                    }
-                });
-            }
-            before += channels;
-        }
     }
 }

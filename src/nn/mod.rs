@@ -5,8 +5,10 @@
 //! - Convolution: [`Conv2d`], [`Conv3d`], [`ConvTranspose2d`], [`ConvTranspose3d`].
 //! - Elements: [`Pointwise`] with its [`Activation`]s, [`PRelu`], [`Softmax`], [`Dropout`].
 //! - Normalisation: [`Norm`] (batch, instance, group) with [`BatchStatistics`], [`LayerNorm`].
-//! - Size: [`Pool2d`], [`Pool3d`], [`Resample2d`], [`Resample3d`], [`PixelShuffle`], [`Concat`].
+//! - Size: [`Pool2d`], [`Pool3d`], [`Resample2d`], [`Resample3d`], [`PixelShuffle`].
 //! - Matrices: [`Linear`].
+//! - Networks: [`Net`] records layers; [`unet`], [`attention_unet`], [`deep_image_prior`]; [`Init`], [`Weights`].
+//! - Losses: [`PointLoss`], [`SsimLoss`], [`TvLoss`], [`FourierRingLoss`].
 //! - Attention: [`Attention`], [`MultiHeadAttention`], [`Gate`] with [`ChannelAttention`] and [`SpatialStatistics`].
 
 mod activation;
@@ -15,6 +17,8 @@ pub(crate) mod check;
 mod conv;
 mod dense;
 mod layer_norm;
+mod loss;
+mod net;
 mod norm;
 mod pool;
 mod resample;
@@ -28,8 +32,15 @@ pub use attention::{
 pub use conv::{
     Conv, Conv2d, Conv3d, ConvParams, ConvTranspose, ConvTranspose2d, ConvTranspose3d, ConvTransposeParams, Padding,
 };
-pub use dense::{Concat, Dropout, Linear, LinearParams, Softmax};
+pub use dense::{Dropout, Linear, LinearParams, Softmax};
 pub use layer_norm::{LayerNorm, LayerNormParams};
+pub use loss::{
+    Distance, FourierRingLoss, LossWindow, PointLoss, PointLossParams, Reduction, SsimLoss, SsimLossParams, TvLoss,
+    TvLossParams,
+};
+pub use net::{
+    DipHead, DipParams, Init, Net, UnetParams, Weights, attention_gate, attention_unet, deep_image_prior, unet,
+};
 pub use norm::{BatchStatistics, Norm, NormOver, NormParams};
 pub use pool::{Pool, Pool2d, Pool3d, PoolParams, Pooling};
 pub use resample::{Interpolation, PixelShuffle, Resample, Resample2d, Resample3d, ResampleParams};

@@ -52,14 +52,15 @@ impl Default for NormParams {
 /// dx = r (h − Σ_S h / N − x̂ Σ_S h x̂ / N),   dγ_c = Σ dy x̂,   dβ_c = Σ dy
 /// ```
 ///
-/// With µ and v (state inputs) given, batch normalisation uses them in evaluation, `r = (v + ε)^{−1/2}`, and the batch's own in
-/// training; without, always the batch's own. New running statistics come out of [`BatchStatistics`].
+/// With µ and v (state inputs) given, batch normalisation uses them in evaluation, `r = (v + ε)^{−1/2}`, and the
+/// batch's own in training; without, always the batch's own. New running statistics come out of [`BatchStatistics`].
 ///
 /// # Shapes
 /// Inputs: x (n, c, …), γ (c), β (c); for batch normalisation optionally µ (c), v (c). Output: as x.
 ///
 /// # References
-/// S. Ioffe, C. Szegedy, arXiv 1502.03167; D. Ulyanov, A. Vedaldi, V. Lempitsky, arXiv 1607.08022; Y. Wu, K. He, arXiv 1803.08494.
+/// S. Ioffe, C. Szegedy, arXiv 1502.03167; D. Ulyanov, A. Vedaldi, V. Lempitsky, arXiv 1607.08022; Y. Wu, K. He, arXiv
+/// 1803.08494.
 #[derive(Clone, Debug)]
 pub struct Norm {
     p: NormParams,
@@ -121,7 +122,8 @@ impl Norm {
     /// A normalisation for inputs of these dimensions.
     ///
     /// # Errors
-    /// [`Error::Param`] unless there are at least two dimensions, none of them 0, ε is positive, and the groups divide the channels.
+    /// [`Error::Param`] unless there are at least two dimensions, none of them 0, ε is positive, and the groups divide
+    /// the channels.
     pub fn new(params: &NormParams) -> Result<Self, Error> {
         let (n, c, len) = split(&params.dims)?;
         check::positive("epsilon", params.epsilon)?;
@@ -279,8 +281,8 @@ impl<T: Real> Function<T> for Norm {
     }
 }
 
-/// Mean and variance of each channel over batch and pixels: what the running statistics of a batch normalisation are made
-/// of, as an output of the graph.
+/// Mean and variance of each channel over batch and pixels: what the running statistics of a batch normalisation are
+/// made of, as an output of the graph.
 ///
 /// ```text
 /// µ_c = Σ x / N,   v_c = Σ (x − µ_c)² / (N − 1)   (0 for N = 1)

@@ -80,8 +80,8 @@ impl<const D: usize> Pool<D> {
     /// A pooling for inputs of this shape.
     ///
     /// # Errors
-    /// [`Error::Param`] for a size of 0, a window larger than the padded image, or a padding of more than half the window;
-    /// [`Error::Unsupported`] unless D is 1, 2 or 3.
+    /// [`Error::Param`] for a size of 0, a window larger than the padded image, or a padding of more than half the
+    /// window; [`Error::Unsupported`] unless D is 1, 2 or 3.
     pub fn new(params: &PoolParams<D>) -> Result<Self, Error> {
         if !(1..=3).contains(&D) {
             return Err(Error::Unsupported { what: format!("pooling in {D} dimensions") });

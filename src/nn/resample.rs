@@ -82,7 +82,8 @@ impl<const D: usize> Resample<D> {
     /// A resampling for inputs of this shape.
     ///
     /// # Errors
-    /// [`Error::Param`] for a size of 0; [`Error::Unsupported`] unless D is 1, 2 or 3; [`Error::OutOfMemory`] on overflow.
+    /// [`Error::Param`] for a size of 0; [`Error::Unsupported`] unless D is 1, 2 or 3; [`Error::OutOfMemory`] on
+    /// overflow.
     pub fn new(params: &ResampleParams<D>) -> Result<Self, Error> {
         if !(1..=3).contains(&D) {
             return Err(Error::Unsupported { what: format!("resampling in {D} dimensions") });

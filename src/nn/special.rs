@@ -52,8 +52,8 @@ pub(crate) fn exp<T: Real>(x: T) -> T {
 
 /// `erf x = 2/√π ∫₀ˣ e^{−t²} dt`.
 ///
-/// In `f64` by the series `2/√π e^{−x²} Σ 2ⁿ x^{2n+1} / (2n + 1)!!` below 3, and by the continued fraction of erfc above;
-/// in `f32` by the rational approximation with an error of 1.5·10⁻⁷.
+/// In `f64` by the series `2/√π e^{−x²} Σ 2ⁿ x^{2n+1} / (2n + 1)!!` below 3, and by the continued fraction of erfc
+/// above; in `f32` by the rational approximation with an error of 1.5·10⁻⁷.
 ///
 /// # References
 /// M. Abramowitz, I. A. Stegun, Handbook of Mathematical Functions, 7.1.6, 7.1.14 and 7.1.26.

@@ -1,4 +1,5 @@
-//! The two inner products of convolution, on a channel's flat array: one output tile, and one tile of the weights' gradient.
+//! The two inner products of convolution, on a channel's flat array: one output tile, and one tile of the weights'
+//! gradient.
 //!
 //! Both see a convolution as sums over a list of offsets (one an input channel and tap) into a padded copy of the input
 //! that lies in the cache. `nn::conv` makes the copy and the list.

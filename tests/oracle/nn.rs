@@ -1,6 +1,8 @@
 //! `nn`: outputs and gradients of torch 2.15 in `f64`.
 
-use exitwave::autodiff::{Function, Mode};
+use std::sync::Arc;
+
+use exitwave::autodiff::{Function, Mode, NodeId, PlanOptions, Session};
 use exitwave::io::npy;
 use exitwave::nn::*;
 use exitwave::op::Write;
@@ -53,8 +55,6 @@ fn layer(op: &str, f: &dyn Function<f64>, inputs: &[&str]) {
     let name = |kind: &str| format!("{op}__{kind}");
     let ins: Vec<String> = inputs.iter().map(|i| name(&format!("in_{i}"))).collect();
     let grads: Vec<String> = inputs.iter().map(|i| name(&format!("grad_{i}"))).collect();
-    let strs = |v: &[String]| -> Vec<String> { v.to_vec() };
-    let (ins, grads) = (strs(&ins), strs(&grads));
     check(
         f,
         &ins.iter().map(String::as_str).collect::<Vec<_>>(),
@@ -162,4 +162,109 @@ fn attention_equals_torch() {
         "multihead_attention__grad_out",
         &grads.each_ref().map(String::as_str),
     );
+}
+
+#[test]
+fn losses_equal_torch() {
+    let Some(path) = data("oracle/torch/losses.json") else { return };
+    let oracle: serde_json::Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let flat = |v: &serde_json::Value| -> Vec<f64> {
+        let rows = v.as_array().unwrap();
+        rows.iter().flat_map(|r| r.as_array().unwrap().iter().map(|x| x.as_f64().unwrap())).collect()
+    };
+    let (a, b) = (flat(&oracle["a"]), flat(&oracle["b"]));
+    for (name, distance) in [
+        ("mse", Distance::L2),
+        ("l1", Distance::L1),
+        ("smooth_l1", Distance::Huber { delta: 1.0 }),
+        ("huber_0p5", Distance::Huber { delta: 0.5 }),
+        ("poisson_nll_log", Distance::PoissonLog),
+    ] {
+        let f =
+            PointLoss::new(&PointLossParams { dims: vec![a.len()], distance, ..PointLossParams::default() }).unwrap();
+        let (mut y, mut da) = ([f64::NAN], vec![f64::NAN; a.len()]);
+        f.forward(&[&a, &b], &mut y, &mut [], &mut [], Mode::Eval);
+        f.backward(&[&a, &b], &y, &[], &[1.0], &mut [Some((&mut da, Write::Set)), None], &mut []);
+        let result = &oracle["results"][name];
+        let want = result["value"].as_f64().unwrap();
+        assert!((y[0] / want - 1.0).abs() < BAR, "{name}: {}, {want}", y[0]);
+        assert_equal(name, &da, &Tensor::from_vec(&[a.len()], flat(&result["grad"])).unwrap());
+    }
+}
+
+/// The network of the oracle, layer by layer as its sidecar says.
+fn tiny_unet(net: &mut Net<f64>, x: NodeId) -> Result<NodeId, exitwave::Error> {
+    let lrelu = Activation::LeakyRelu { slope: 0.1 };
+    let conv = |net: &mut Net<f64>, name: &str, x, c| net.conv(name, x, c, 3, 1, Padding::Zero);
+    let a = conv(net, "e1", x, 4)?;
+    let a = net.activation(a, lrelu)?;
+    let b = net.pool(a, Pooling::Max)?;
+    let b = conv(net, "e2", b, 8)?;
+    let b = net.norm("g", b, NormOver::Group(2))?;
+    let b = net.activation(b, lrelu)?;
+    let m = net.pool(b, Pooling::Max)?;
+    let m = conv(net, "b", m, 16)?;
+    let m = net.activation(m, lrelu)?;
+    let up = net.conv_up("u2", m, 8, 2)?;
+    let y = net.graph.concat(&[up, b], 1)?;
+    let y = conv(net, "d2", y, 8)?;
+    let y = net.activation(y, lrelu)?;
+    let up = net.resample(y, a, Interpolation::Linear)?;
+    let y = net.graph.concat(&[up, a], 1)?;
+    let y = conv(net, "d1", y, 4)?;
+    let y = net.activation(y, lrelu)?;
+    net.conv("o", y, 1, 1, 1, Padding::Zero)
+}
+
+#[test]
+fn the_loss_of_a_u_net_falls_as_in_torch() {
+    let (Some(input), Some(target)) = (array("tiny_unet__x"), array("tiny_unet__target")) else { return };
+    let mut net = Net::<f64>::new(&Par::default());
+    let x = net.input("x", input.dims());
+    let t = net.input("target", target.dims());
+    let y = tiny_unet(&mut net, x).unwrap();
+    net.graph.output(y);
+    let mse = PointLoss::new(&PointLossParams { dims: target.dims().to_vec(), ..PointLossParams::default() }).unwrap();
+    let loss = net.graph.call(Arc::new(mse), &[y, t]).unwrap();
+    // Their names: w0_e1_weight, w0_g_bias for the shift of the normalisation.
+    let theirs = |name: &str| name.replace("gamma", "weight").replace("beta", "bias").replace('.', "_");
+    let names: Vec<String> = net.weights().iter().map(|w| w.0.clone()).collect();
+    let entries = names.iter().map(|n| (n.clone(), array(&format!("tiny_unet__w0_{}", theirs(n))).unwrap())).collect();
+    let mut s = Session::new(&net.graph.plan(&[loss], PlanOptions::default()).unwrap()).unwrap();
+    Weights { entries }.store(&mut s).unwrap();
+    s.set(x, input.as_slice());
+    s.set(t, target.as_slice());
+
+    let want = array("tiny_unet__loss").unwrap();
+    let (beta1, beta2, epsilon, rate) = (0.9, 0.999, 1e-8, 5e-3);
+    let words = s.plan().param_words();
+    let (mut first, mut second) = (vec![0.0f64; words], vec![0.0f64; words]);
+    for step in 0..want.len() {
+        let got = s.forward(Mode::Train { step: step as u64 }).unwrap();
+        let expected = want.as_slice()[step];
+        assert!((got / expected - 1.0).abs() < 1e-6, "step {step}: {got}, {expected}");
+        if step == 0 {
+            assert_equal("out0", s.value(y), &array("tiny_unet__out0").unwrap());
+        }
+        s.backward();
+        if step == 0 {
+            for name in &names {
+                let id = s.plan().find(name).unwrap();
+                let got = s.grad(id).to_vec();
+                assert_equal(name, &got, &array(&format!("tiny_unet__g0_{}", theirs(name))).unwrap());
+            }
+        }
+        // Adam, as published (Kingma and Ba, algorithm 1).
+        let n = step as i32 + 1;
+        let (params, gradient) = s.params_and_grads();
+        for i in 0..words {
+            first[i] = beta1 * first[i] + (1.0 - beta1) * gradient[i];
+            second[i] = beta2 * second[i] + (1.0 - beta2) * gradient[i] * gradient[i];
+            let (m, v) = (first[i] / (1.0 - beta1.powi(n)), second[i] / (1.0 - beta2.powi(n)));
+            params[i] -= rate * m / (v.sqrt() + epsilon);
+        }
+    }
+    s.forward(Mode::Eval).unwrap();
+    let (got, want) = (s.value(y), array("tiny_unet__out_final").unwrap());
+    assert!(got.iter().zip(want.as_slice()).all(|(g, w)| (g - w).abs() < 1e-6), "the last output");
 }

@@ -12,6 +12,8 @@ mod linalg;
 mod metrics;
 mod multislice;
 mod nn;
+mod nn_losses;
+mod nn_net;
 mod op;
 mod optics;
 mod optim;

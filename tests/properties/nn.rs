@@ -161,8 +161,6 @@ proptest! {
         prop_assert!(gradient(&linear, &[&[n, m, c], &[k, c]]) < BAR);
         prop_assert!(gradient(&Softmax::new(c, &Par::seq()).unwrap(), &[&[n, m, c]]) < BAR);
         prop_assert!(gradient(&Dropout::new(0.4, 3, &Par::seq()).unwrap(), &[&[n, m, c]]) < BAR);
-        let concat = Concat::new(&[n, 1, m], &[c, k], &Par::seq()).unwrap();
-        prop_assert!(gradient(&concat, &[&[n, c, m], &[n, k, m]]) < BAR);
         let shuffle = PixelShuffle::new([n, 4 * c, m, k], 2, &Par::seq()).unwrap();
         prop_assert!(gradient(&shuffle, &[&[n, 4 * c, m, k]]) < BAR);
         let gate = Gate::new(&[n, c, m], GateOver::Channels, &Par::seq()).unwrap();

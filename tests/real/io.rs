@@ -3,7 +3,7 @@
 use exitwave::Error;
 use exitwave::io::hdf5::{Attribute, Hdf5, Hdf5Frames, ObjectKind};
 use exitwave::io::npz::Npz;
-use exitwave::io::{self, Array, npy};
+use exitwave::io::{self, Array, npy, safetensors};
 use exitwave::shape::Limits;
 use exitwave::source::FrameSource;
 
@@ -264,6 +264,11 @@ fn fuzz_corpus_is_replayed() {
     }
     corpus("npz").into_iter().for_each(|(_, bytes)| use_npz(bytes));
     corpus("hdf5").into_iter().for_each(|(_, bytes)| use_hdf5(bytes));
+    for (path, bytes) in corpus("safetensors") {
+        let Ok(arrays) = safetensors::parse(&bytes) else { continue };
+        let refs: Vec<_> = arrays.iter().map(|(name, array)| (name.as_str(), array.into())).collect();
+        assert_eq!(safetensors::parse(&safetensors::to_bytes(&refs).unwrap()).unwrap().len(), arrays.len(), "{path:?}");
+    }
 }
 
 #[test]
@@ -273,6 +278,9 @@ fn no_prefix_of_a_seed_panics() {
     }
     for (_, bytes) in corpus("npz") {
         (0..bytes.len()).for_each(|n| use_npz(bytes[..n].to_vec()));
+    }
+    for (_, bytes) in corpus("safetensors") {
+        (0..bytes.len()).for_each(|n| drop(safetensors::parse(&bytes[..n])));
     }
     // The files of HDF5 are longer; every seventh length of them, and the last hundred.
     for (_, bytes) in corpus("hdf5") {

@@ -29,9 +29,9 @@ pub enum GateOver {
 
 /// `y = x g`, with g repeated over the pixels or over the channels; `dx = dy g`, `dg = Σ dy x` over what g is repeated.
 ///
-/// With g = σ(w·relu(W_g h + W_x x + b) + b′), made of convolutions of 1 × 1, it is the additive attention gate of a U-Net's
-/// skip; with g from [`ChannelAttention`] the squeeze-and-excitation block; with g = σ(conv([`SpatialStatistics`])) the
-/// spatial attention.
+/// With g = σ(w·relu(W_g h + W_x x + b) + b′), made of convolutions of 1 × 1, it is the additive attention gate of a
+/// U-Net's skip; with g from [`ChannelAttention`] the squeeze-and-excitation block; with g =
+/// σ(conv([`SpatialStatistics`])) the spatial attention.
 ///
 /// # Shapes
 /// Inputs: x (n, c, …), g as [`GateOver`] says. Output: as x.
@@ -123,7 +123,8 @@ impl<T: Real> Function<T> for Gate {
     }
 }
 
-/// Mean and maximum over the channels: (n, c, …) to (n, 2, …), of which a convolution and a sigmoid make a spatial gate.
+/// Mean and maximum over the channels: (n, c, …) to (n, 2, …), of which a convolution and a sigmoid make a spatial
+/// gate.
 ///
 /// `dx_c = dy₀ / c`, and `dy₁` for the first channel that has the maximum.
 ///
@@ -202,8 +203,8 @@ impl<T: Real> Function<T> for SpatialStatistics {
 /// s_c = mean of x over the pixels,   h = max(W₁ s + b₁, 0),   g = σ(W₂ h + b₂)
 /// ```
 ///
-/// Backward: `da₂ = dg g (1 − g)`, `dW₂ = da₂ hᵀ`, `da₁ = W₂ᵀ da₂` where h > 0, `dW₁ = da₁ sᵀ`, `dx = W₁ᵀ da₁ / pixels`, summed over
-/// the batch for the weights. g goes into a [`Gate`].
+/// Backward: `da₂ = dg g (1 − g)`, `dW₂ = da₂ hᵀ`, `da₁ = W₂ᵀ da₂` where h > 0, `dW₁ = da₁ sᵀ`, `dx = W₁ᵀ da₁ /
+/// pixels`, summed over the batch for the weights. g goes into a [`Gate`].
 ///
 /// # Shapes
 /// Inputs: x (n, c, …), W₁ (r, c), b₁ (r), W₂ (c, r), b₂ (c). Output: g (n, c).

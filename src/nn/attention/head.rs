@@ -23,6 +23,9 @@ impl<'a, T> Rows<'a, T> {
     }
 }
 
+/// Gradients of queries, keys and values, each if it is wanted.
+pub(crate) type Gradients<'a, T> = [Option<(&'a mut [T], Write)>; 3];
+
 /// Sizes of a head: n queries, m keys of d elements, values of e elements.
 ///
 /// ```text
@@ -165,7 +168,7 @@ impl Head {
         o: Rows<'_, T>,
         l: &[T],
         d_o: Rows<'_, T>,
-        dx: &mut [Option<(&mut [T], Write)>; 3],
+        dx: &mut Gradients<'_, T>,
         scratch: &mut [T],
     ) {
         let (width, m, d, e) = (self.width(), self.m, self.d, self.e);

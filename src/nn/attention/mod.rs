@@ -1,7 +1,9 @@
 //! Attention.
 //!
-//! - [`Attention`]: scaled-dot-product attention of queries, keys and values; [`MultiHeadAttention`] with its projections.
-//! - [`Gate`]: a map that weights channels, pixels or both; [`ChannelAttention`] and [`SpatialStatistics`] make such maps.
+//! - [`Attention`]: scaled-dot-product attention of queries, keys and values; [`MultiHeadAttention`] with its
+//!   projections.
+//! - [`Gate`]: a map that weights channels, pixels or both; [`ChannelAttention`] and [`SpatialStatistics`] make such
+//!   maps.
 
 mod gate;
 pub(crate) mod head;

@@ -2,7 +2,7 @@
 
 use crate::autodiff::{Function, Mode, Needs};
 use crate::error::{Error, check_len};
-use crate::nn::attention::head::{Head, Rows};
+use crate::nn::attention::head::{Gradients, Head, Rows};
 use crate::nn::check;
 use crate::op::Write;
 use crate::par::Par;
@@ -39,8 +39,8 @@ impl Default for AttentionParams {
 /// O = softmax(Q Kᵀ / √d) V
 /// ```
 ///
-/// Memory is linear in the tokens: scores are computed for some queries at a time, and once more in the backward pass, for
-/// which the tape keeps one number a query (`L_i = ln Σ_j exp S_ij`).
+/// Memory is linear in the tokens: scores are computed for some queries at a time, and once more in the backward pass,
+/// for which the tape keeps one number a query (`L_i = ln Σ_j exp S_ij`).
 ///
 /// # Shapes
 /// Inputs: Q (b, h, n, d), K (b, h, m, d), V (b, h, m, e). Output: (b, h, n, e).
@@ -126,7 +126,7 @@ impl<T: Real> Function<T> for Attention {
         let mut states: Vec<&mut [T]> =
             scratch.chunks_exact_mut(self.head.scratch_len()).take(self.par.count()).collect();
         // The part of each gradient that belongs to a head.
-        let mut out: Vec<[Option<(&mut [T], Write)>; 3]> = (0..self.count).map(|_| [None, None, None]).collect();
+        let mut out: Vec<Gradients<'_, T>> = (0..self.count).map(|_| [None, None, None]).collect();
         for (which, (dx, len)) in dx.iter_mut().zip([n * d, m * d, m * e]).enumerate() {
             if let Some((dx, onto)) = dx {
                 dx.chunks_exact_mut(len).zip(&mut out).for_each(|(part, out)| out[which] = Some((part, *onto)));

@@ -13,11 +13,12 @@ const BUDGET: usize = 180_000;
 
 /// `y[o] = b + Σ_κ w[κ] x[s o + d κ − p]`, over channels and taps.
 ///
-/// 1. The output is cut into blocks of slices and rows. A block copies the padded input it reads, phase by phase, into a
-///    buffer that stays in the cache.
-/// 2. There, rows lie one after the other, so that an output pixel is one index p = row · width + column, and each tap of
-///    each channel is an offset. The columns beyond the output's width are computed and dropped.
-/// 3. The inner kernel ([`output_tiles`]) sums over (channel, tap) with eight output channels and 48 pixels in registers.
+/// 1. The output is cut into blocks of slices and rows. A block copies the padded input it reads, phase by phase, into
+///    a buffer that stays in the cache.
+/// 2. There, rows lie one after the other, so that an output pixel is one index p = row · width + column, and each tap
+///    of each channel is an offset. The columns beyond the output's width are computed and dropped.
+/// 3. The inner kernel ([`output_tiles`]) sums over (channel, tap) with eight output channels and 48 pixels in
+///    registers.
 #[derive(Clone, Debug)]
 pub(crate) struct Correlate {
     g: Geometry,
@@ -211,8 +212,8 @@ impl Correlate {
     }
 }
 
-/// Copies the padded input that the outputs from slice z₀ and row y₀ on read: (channel, phase, slice, row, column), for as
-/// many channels as x has. Beyond the last, words that tiles may read but whose results are dropped are set to zero.
+/// Copies the padded input that the outputs from slice z₀ and row y₀ on read: (channel, phase, slice, row, column), for
+/// as many channels as x has. Beyond the last, words that tiles may read but whose results are dropped are set to zero.
 pub(crate) fn gather_block<T: Real>(
     g: &Geometry,
     phases: &[Vec<usize>; 3],

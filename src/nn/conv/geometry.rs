@@ -15,11 +15,12 @@ pub(crate) struct Axis {
     pub padding: usize,
 }
 
-/// A correlation with all its sizes: x is (n, groups · ci, input…), w is (groups · co, ci, kernel…), y is (n, groups · co,
-/// output…); axes are z, y, x.
+/// A correlation with all its sizes: x is (n, groups · ci, input…), w is (groups · co, ci, kernel…), y is (n, groups ·
+/// co, output…); axes are z, y, x.
 ///
-/// A *padded coordinate* u = s o + d κ is what tap κ of output o reads. It is split into a phase a = u mod s and an index
-/// u div s, so that for each phase a tap is a constant shift q = (d κ) div s: a stride becomes a longer list of offsets.
+/// A *padded coordinate* u = s o + d κ is what tap κ of output o reads. It is split into a phase a = u mod s and an
+/// index u div s, so that for each phase a tap is a constant shift q = (d κ) div s: a stride becomes a longer list of
+/// offsets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
     pub n: usize,
@@ -217,8 +218,8 @@ pub(crate) fn gather_row<T: crate::real::Real>(
     (high..out.len()).for_each(|i| out[i] = at(i));
 }
 
-/// The slices of the rows of `data` (channels, z, y, x) that each block writes: `pieces[block][channel][slice]`, flat, with
-/// a row for every channel and slice of a block, `None` beyond the last slice. Rows of block b are `bands[b]`.
+/// The slices of the rows of `data` (channels, z, y, x) that each block writes: `pieces[block][channel][slice]`, flat,
+/// with a row for every channel and slice of a block, `None` beyond the last slice. Rows of block b are `bands[b]`.
 ///
 /// Blocks are numbered as (image, block of slices, band).
 pub(crate) fn pieces<'a, T>(

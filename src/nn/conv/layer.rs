@@ -89,8 +89,8 @@ pub type Conv3d = Conv<3>;
 /// ```
 ///
 /// # Shapes
-/// Inputs: x (n, channels, size), w (out_channels, channels / groups, kernel) and, if there is a bias, b (out_channels).
-/// Output: (n, out_channels, size of y).
+/// Inputs: x (n, channels, size), w (out_channels, channels / groups, kernel) and, if there is a bias, b
+/// (out_channels). Output: (n, out_channels, size of y).
 ///
 /// # References
 /// V. Dumoulin, F. Visin, arXiv 1603.07285, for sizes; derivation and method in `docs/nn_convolution.md`.
@@ -141,8 +141,8 @@ impl<const D: usize> Conv<D> {
     /// A convolution for inputs of this shape.
     ///
     /// # Errors
-    /// [`Error::Param`] for a size of 0, a kernel that is larger than the padded image, more padding than reflection or repetition
-    /// allow, or channels that are no multiple of the groups; [`Error::Unsupported`] unless D is 1, 2 or 3;
+    /// [`Error::Param`] for a size of 0, a kernel that is larger than the padded image, more padding than reflection or
+    /// repetition allow, or channels that are no multiple of the groups; [`Error::Unsupported`] unless D is 1, 2 or 3;
     /// [`Error::OutOfMemory`] for sizes whose product overflows.
     pub fn new(params: &ConvParams<D>) -> Result<Self, Error> {
         if !(1..=3).contains(&D) {

@@ -3,8 +3,9 @@
 //! - [`Conv`] ([`Conv2d`], [`Conv3d`]): the layer; stride, dilation, padding, groups, bias.
 //! - [`ConvTranspose`] ([`ConvTranspose2d`], [`ConvTranspose3d`]): its adjoint as a layer.
 //!
-//! Inside: `geometry` has sizes and which pixel a tap reads, `correlate` the forward pass, `spread` the data gradient (and the
-//! transposed convolution), `weight_gradient` the gradient in the weights. Their inner loops are in `simd::conv`.
+//! Inside: `geometry` has sizes and which pixel a tap reads, `correlate` the forward pass, `spread` the data gradient
+//! (and the transposed convolution), `weight_gradient` the gradient in the weights. Their inner loops are in
+//! `simd::conv`.
 
 pub(crate) mod correlate;
 pub(crate) mod geometry;

@@ -45,7 +45,8 @@ fn random(n: usize, seed: u64) -> Vec<f32> {
 }
 
 fn assert_close(name: &str, got: &[f32], want: &[f64]) {
-    // Sums of products of normal numbers: errors are of the order ε times the square root of the terms, times √terms at worst.
+    // Sums of products of normal numbers: errors are of the order ε times the square root of the terms, times √terms at
+    // worst.
     let scale = want.iter().fold(1.0f64, |m, v| m.max(v.abs()));
     for (i, (g, w)) in got.iter().zip(want).enumerate() {
         assert!((f64::from(*g) - w).abs() <= 2e-5 * scale, "{name}[{i}]: {g}, {w}");

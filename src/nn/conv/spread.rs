@@ -25,10 +25,10 @@ struct Phase {
 /// The adjoint of [`crate::nn::conv::correlate::Correlate`] in x: `dx[t] = Σ_κ w[κ] dy[o]` over all o with
 /// `s o + d κ − p = t`, and over output channels.
 ///
-/// With the padded coordinate `u = t + p = s i + a`, tap κ of phase a and shift q contributes `w[κ] dy[i − q]`: for each of
-/// the phases a convolution of stride 1 over dy, which the same inner kernel computes; pixels of phases without taps get 0. With a padding that repeats
-/// pixels, the gradient of the padded image is computed first, and then folded: each padded pixel is added to the one it
-/// repeats.
+/// With the padded coordinate `u = t + p = s i + a`, tap κ of phase a and shift q contributes `w[κ] dy[i − q]`: for
+/// each of the phases a convolution of stride 1 over dy, which the same inner kernel computes; pixels of phases without
+/// taps get 0. With a padding that repeats pixels, the gradient of the padded image is computed first, and then folded:
+/// each padded pixel is added to the one it repeats.
 #[derive(Clone, Debug)]
 pub(crate) struct Spread {
     g: Geometry,

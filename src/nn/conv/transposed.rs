@@ -68,14 +68,15 @@ pub type ConvTranspose3d = ConvTranspose<3>;
 /// Transposed convolution, the adjoint of [`crate::nn::Conv`] in its input, plus a bias:
 ///
 /// ```text
-/// y[n, o, u] = b[o] + Σ_c Σ_{κ, t: s t + d κ − p = u} w[c, o, κ] x[n, c, t],   size of y = (size − 1) s − 2p + d (k − 1) + p_out + 1
+/// y[n, o, u] = b[o] + Σ_c Σ_{κ, t: s t + d κ − p = u} w[c, o, κ] x[n, c, t]
+/// size of y = (size − 1) s − 2p + d (k − 1) + p_out + 1
 /// ```
 ///
 /// Being an adjoint, its own gradients are those of the convolution with the rôles of image and gradient exchanged.
 ///
 /// # Shapes
-/// Inputs: x (n, channels, size), w (channels, out_channels / groups, kernel) and, if there is a bias, b (out_channels).
-/// Output: (n, out_channels, size of y).
+/// Inputs: x (n, channels, size), w (channels, out_channels / groups, kernel) and, if there is a bias, b
+/// (out_channels). Output: (n, out_channels, size of y).
 ///
 /// # References
 /// V. Dumoulin, F. Visin, arXiv 1603.07285, section 4.
@@ -93,8 +94,8 @@ impl<const D: usize> ConvTranspose<D> {
     /// A transposed convolution for inputs of this shape.
     ///
     /// # Errors
-    /// As [`crate::nn::Conv::new`]; [`Error::Param`] for an output padding that is not less than the stride, or an output
-    /// without pixels.
+    /// As [`crate::nn::Conv::new`]; [`Error::Param`] for an output padding that is not less than the stride, or an
+    /// output without pixels.
     pub fn new(params: &ConvTransposeParams<D>) -> Result<Self, Error> {
         if !(1..=3).contains(&D) {
             return Err(Error::Unsupported { what: format!("transposed convolution in {D} dimensions") });

@@ -16,10 +16,10 @@ const PART_BUDGET: usize = 4_000_000;
 
 /// `dw[o, c, κ] = Σ_p dy[o, p] x[c, s p + d κ − p₀]`, over pixels and images.
 ///
-/// The pixels are cut into blocks like those of [`crate::nn::conv::correlate::Correlate`]; a block holds its padded input
-/// and its dy, with zeros in the columns beyond the output's width, in rows of the same length. A tile of the result, four
-/// output channels and six (channel, tap), is a product of long flat rows ([`gradient_tile`]). Blocks belong to a fixed
-/// number of partial sums, which are added in their order.
+/// The pixels are cut into blocks like those of [`crate::nn::conv::correlate::Correlate`]; a block holds its padded
+/// input and its dy, with zeros in the columns beyond the output's width, in rows of the same length. A tile of the
+/// result, four output channels and six (channel, tap), is a product of long flat rows ([`gradient_tile`]). Blocks
+/// belong to a fixed number of partial sums, which are added in their order.
 #[derive(Clone, Debug)]
 pub(crate) struct WeightGradient {
     g: Geometry,
