@@ -7,6 +7,7 @@ use num_complex::Complex;
 
 use crate::error::Error;
 use crate::real::Real;
+use crate::shape::{checked_len, try_zeroed};
 use crate::tensor::{Tensor, TensorView};
 
 /// An array read from a file, of whatever element type the file holds.
@@ -192,6 +193,14 @@ impl Array {
     /// [`Error::Shape`] when the number of elements differs.
     pub fn reshape(self, dims: &[usize]) -> Result<Array, Error> {
         each!(self, t => Ok(NpyElement::array(t.reshape(dims)?)))
+    }
+
+    /// Zeros of the same element type.
+    pub(crate) fn zeros_like(&self, dims: &[usize]) -> Result<Array, Error> {
+        fn of<E: NpyElement>(_: &Tensor<E>, dims: &[usize]) -> Result<Array, Error> {
+            Ok(E::array(Tensor::from_vec(dims, try_zeroed::<E>(checked_len(dims)?)?)?))
+        }
+        each!(self, t => of(t, dims))
     }
 
     /// Writes `part` into this array, its first element at `at`; it must lie within.

@@ -12,6 +12,7 @@ use crate::io::coded::{Coded, part_of};
 use crate::io::file::FileAt;
 use crate::io::frames::SetFrames;
 use crate::io::hdf5_set::Hdf5Set;
+use crate::io::hdf5_virtual::VirtualSet;
 use crate::io::layout::Strided;
 use crate::io::meta::Meta;
 use crate::io::npz::Npz;
@@ -78,6 +79,7 @@ pub(crate) enum Store {
     Strided(Strided),
     Coded(Coded),
     Hdf5(Hdf5Set),
+    Hdf5Virtual(VirtualSet),
     Pages(TiffPages),
     Zarr(ZarrSet),
     Npz(Arc<Npz>, String),
@@ -90,6 +92,7 @@ impl Store {
             Store::Strided(s) => s.read(ranges),
             Store::Coded(c) => c.read(ranges),
             Store::Hdf5(h) => h.read(ranges),
+            Store::Hdf5Virtual(v) => v.read(ranges),
             Store::Pages(p) => p.read(ranges),
             Store::Zarr(z) => z.read(ranges),
             Store::Npz(npz, name) => part_of(&npz.get(name)?, ranges),
@@ -318,7 +321,7 @@ pub(crate) fn element_size(dtype: &str) -> u64 {
 }
 
 /// An array without elements, of the right type.
-fn empty(dtype: &str, ranges: &[Range<usize>]) -> Result<Array, Error> {
+pub(crate) fn empty(dtype: &str, ranges: &[Range<usize>]) -> Result<Array, Error> {
     let dims: Vec<usize> = ranges.iter().map(Range::len).collect();
     macro_rules! none {
         ($variant:ident) => {

@@ -23,7 +23,8 @@ use hdf5_reader::{
 use crate::error::Error;
 use crate::io::array::{Array, NpyElement};
 use crate::io::hdf5_types::{Kind, attribute};
-use crate::io::{hdf5_filters, hdf5_links};
+use crate::io::hdf5_virtual::VirtualSet;
+use crate::io::{hdf5_filters, hdf5_links, hdf5_virtual};
 use crate::shape::{Limits, checked_len};
 use crate::tensor::Tensor;
 
@@ -308,6 +309,39 @@ impl Hdf5 {
         check_budget(self.budget, &dims, size)?;
         let strings = set.read_strings().map_err(|e| convert(&self.path, e))?;
         Tensor::from_vec(&dims, strings)
+    }
+
+    /// A virtual data set with its sources open; none when `path` is of another kind. Sources are looked for as external links are.
+    pub(crate) fn virtual_set(&self, path: &str) -> Result<Option<VirtualSet>, Error> {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let failed = |e| convert(&self.path, e);
+        let group = self.file.group(if folder.is_empty() { "/" } else { folder }).map_err(failed)?;
+        let Some(described) = hdf5_virtual::describe(&group, name).map_err(failed)? else { return Ok(None) };
+        let mut set = VirtualSet { dims: described.dims, dtype: "", pieces: Vec::new() };
+        check_budget(u64::MAX, &set.dims, 16)?;
+        for piece in described.pieces {
+            let source = match piece.file.as_str() {
+                "." => self.data(&piece.set)?,
+                file => {
+                    let beside = Path::new(Path::new(file).file_name().unwrap_or_default());
+                    let parent = self.path.parent().filter(|_| !self.path.as_os_str().is_empty());
+                    let parent = parent.ok_or_else(|| Error::Unsupported { what: format!("{file} beside no file") })?;
+                    Hdf5::open_limited(&parent.join(beside), self.opened.limits)?.data(&piece.set)?
+                }
+            };
+            set.dtype = match source.kind.name() {
+                "bool" => "u8",
+                "f16" => "f32",
+                other => other,
+            };
+            set.piece(piece, source)?;
+        }
+        if set.pieces.windows(2).any(|p| p[0].0.kind.name() != p[1].0.kind.name()) || set.pieces.is_empty() {
+            return Err(Error::Unsupported {
+                what: format!("{path}: a virtual set of several element types, or of none"),
+            });
+        }
+        Ok(Some(set))
     }
 
     /// A data set of numbers, ready to be read.

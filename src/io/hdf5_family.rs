@@ -296,6 +296,14 @@ fn nexus(tree: &Tree<'_>, params: &OpenParams) -> Result<Vec<Set>, Error> {
 fn plain(tree: &Tree<'_>) -> Result<Vec<Set>, Error> {
     let mut sets = Vec::new();
     for object in tree.objects {
+        if matches!(object.kind, ObjectKind::Unreadable { .. })
+            && let Ok(Some(set)) = tree.file.virtual_set(&object.path)
+        {
+            let axes = set.dims.iter().map(|&n| Axis::plain("", n)).collect();
+            let info = SetInfo::new(object.path.trim_start_matches('/'), set.dtype, axes);
+            sets.push(Set::new(info, Store::Hdf5Virtual(set)));
+            continue;
+        }
         let Some(dims) = numeric(object).filter(|d| !d.is_empty()) else { continue };
         let axes = dims.iter().map(|&n| Axis::plain("", n)).collect();
         // A layout that the reader does not know must not spoil the other sets.

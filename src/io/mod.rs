@@ -67,6 +67,7 @@ mod hdf5_frames;
 mod hdf5_links;
 mod hdf5_set;
 mod hdf5_types;
+mod hdf5_virtual;
 mod layout;
 mod mapping;
 mod mat;

@@ -105,6 +105,11 @@ fn same(a: Quantity, b: Quantity, tolerance: f64) -> bool {
     }
 }
 
+/// Whether values are equal. The JSON reader rounds the last bit of a number it reads, or the one before.
+fn equal(a: Complex<f64>, b: Complex<f64>) -> bool {
+    (a - b).norm() <= 2.0 * f64::EPSILON * b.norm()
+}
+
 fn check(name: &str, file: &DataFile, k: usize, theirs: &Value) {
     let info = file.info(k).unwrap();
     let differ = differences(name);
@@ -157,7 +162,7 @@ fn check(name: &str, file: &DataFile, k: usize, theirs: &Value) {
         } else {
             v.as_f64().unwrap().into()
         };
-        assert_eq!(at(i as usize), v, "{name}, set {k}, element {i}");
+        assert!(equal(at(i as usize), v), "{name}, set {k}, element {i}: {}, expected {v}", at(i as usize));
     }
     if complex {
         return;
@@ -168,8 +173,12 @@ fn check(name: &str, file: &DataFile, k: usize, theirs: &Value) {
     let wanted = theirs["sum"].as_f64().unwrap();
     // Summed in another order: n roundings of the running sum, ours and theirs; they may have summed 32-bit numbers pairwise.
     assert!((sum - wanted).abs() <= 1e-7 * magnitude, "{name}, set {k}: sum {sum}, expected {wanted}");
-    assert_eq!(real().fold(f64::INFINITY, f64::min), theirs["min"].as_f64().unwrap(), "{name}, set {k}: min");
-    assert_eq!(real().fold(f64::NEG_INFINITY, f64::max), theirs["max"].as_f64().unwrap(), "{name}, set {k}: max");
+    for (what, got) in
+        [("min", real().fold(f64::INFINITY, f64::min)), ("max", real().fold(f64::NEG_INFINITY, f64::max))]
+    {
+        let wanted = theirs[what].as_f64().unwrap();
+        assert!(equal(got.into(), wanted.into()), "{name}, set {k}, {what}: {got}, expected {wanted}");
+    }
 }
 
 #[test]
@@ -217,8 +226,7 @@ fn every_sample_opens() {
     for path in samples() {
         let file = io::open(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let description = path.extension().is_some_and(|e| e == "xml");
-        let virtual_set = path.ends_with("virtual.h5");
-        assert!(file.sets().len() > 0 || description || virtual_set, "{}", path.display());
+        assert!(file.sets().len() > 0 || description, "{}", path.display());
     }
 }
 
@@ -255,7 +263,7 @@ impl Dice {
 }
 
 /// Longer samples are cut to this: what breaks stands in the headers.
-const KEPT: usize = 1 << 18;
+const KEPT: usize = 1 << 17;
 
 #[test]
 fn damaged_samples_are_errors_or_valid_data() {
@@ -279,7 +287,7 @@ fn damage(path: &Path) {
     let mut whole = std::fs::read(path).unwrap();
     // The structure of HDF5 is everywhere in the file; the others have it at the start, DM4 and long stacks also at the end.
     let hdf5 = whole.starts_with(b"\x89HDF");
-    if !hdf5 || whole.len() > 1 << 20 {
+    if !hdf5 || whole.len() > 1 << 19 {
         whole.truncate(KEPT);
     }
     let mut dice = Dice(whole.len() as u64);
@@ -442,4 +450,24 @@ fn spectrum_images_have_their_energies() {
     assert_eq!(spectra.data.dims(), &[2, 2, 2048]);
     assert_eq!((spectra.first.to_ev(), spectra.width.to_ev()), (300.0, 1.0));
     assert!((spectra.step[0].unwrap().to_nm() - 1.992).abs() < 1e-3);
+}
+
+#[test]
+fn every_filter_and_layout_of_hdf5_reads_as_its_twin() {
+    let Some(folder) = data("data/formats/hdf5_cases") else { return };
+    let mut compared = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let twin = entry.unwrap().path();
+        if !twin.extension().is_some_and(|e| e == "npy") {
+            continue;
+        }
+        let mut path = twin.with_extension("h5");
+        if twin.ends_with("external_master.npy") {
+            path.set_file_name("external_master.h5");
+        }
+        let (file, wanted) = (io::open(&path).unwrap(), io::npy::read(&twin).unwrap());
+        assert_eq!(file.read(0).unwrap(), wanted, "{}", path.display());
+        compared += 1;
+    }
+    assert!(compared >= 14, "{compared}");
 }
