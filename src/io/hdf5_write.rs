@@ -18,7 +18,7 @@ use crate::io::array::ArrayRef;
 use crate::io::axis::Axis;
 use crate::io::file::replace;
 
-/// An array with its name and axes, as [`write`] takes it.
+/// An array with its name and axes, as [`write()`] takes it.
 #[derive(Clone, Copy, Debug)]
 pub struct Hdf5Array<'a> {
     /// Name of the group.

@@ -81,6 +81,7 @@ mod ptycho_state;
 mod recognise;
 mod ser;
 mod shortcuts;
+mod structure;
 mod symmetry;
 mod tiff_read;
 mod tvips;

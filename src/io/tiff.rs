@@ -36,13 +36,13 @@ pub fn write(path: impl AsRef<Path>, tensor: &Tensor<f32>) -> Result<(), Error> 
     write_as::<colortype::Gray32Float>(path.as_ref(), tensor)
 }
 
-/// Writes counts, as [`write`] does.
+/// Writes counts, as [`write()`] does.
 ///
 /// # Shapes
 /// `tensor` is (height, width), or (pages, height, width).
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_u16(path: impl AsRef<Path>, tensor: &Tensor<u16>) -> Result<(), Error> {
     write_as::<colortype::Gray16>(path.as_ref(), tensor)
 }

@@ -471,3 +471,27 @@ fn every_filter_and_layout_of_hdf5_reads_as_its_twin() {
     }
     assert!(compared >= 14, "{compared}");
 }
+
+#[test]
+fn cells_become_atoms_of_a_specimen() {
+    use exitwave::specimen::{crystals, dot};
+    let Some(path) = data("data/structures/crystals_Si.cif") else { return };
+    let silicon = io::cif::read(path).unwrap().atoms().unwrap();
+    // The file's lattice parameter and the table's are two measurements.
+    let (ours, table) = (silicon.cell.volume_a3(), crystals::silicon().cell.volume_a3());
+    assert!((ours / table - 1.0).abs() < 5e-3, "{ours} {table}");
+    // In the diamond structure every atom has a neighbour at a√3/4, and none closer.
+    let a = ours.cbrt();
+    let all = silicon.repeated([2, 2, 2]).unwrap();
+    let nearest = all.atoms[1..].iter().map(|b| {
+        let d: [f64; 3] = std::array::from_fn(|k| b.position[k] - all.atoms[0].position[k]);
+        dot(d, d).sqrt()
+    });
+    let nearest = nearest.fold(f64::INFINITY, f64::min);
+    assert!((nearest - a * 3f64.sqrt() / 4.0).abs() < 1e-3, "{nearest}");
+
+    let Some(path) = data("data/structures/Si100_prismatic.xyz") else { return };
+    let listed = io::xyz::read(path).unwrap().atoms().unwrap();
+    assert_eq!(listed.edges().unwrap().map(|e| e.to_angstrom()), [5.43; 3]);
+    assert!(listed.atoms.iter().all(|a| a.sigma == [0.076; 3] && a.occupancy == 1.0));
+}
