@@ -12,8 +12,8 @@ use crate::tensor::{Tensor, TensorView};
 
 /// An array read from a file, of whatever element type the file holds.
 ///
-/// Booleans are read as `u8` (0 or 1), half-precision numbers as `f32`. Match on it to keep the stored type, or convert with
-/// [`Array::into_real`] and [`Array::into_complex`].
+/// Booleans are read as `u8` (0 or 1), half-precision numbers as `f32`. Match on it to keep the stored type, or convert
+/// with [`Array::into_real`] and [`Array::into_complex`].
 ///
 /// ```
 /// use exitwave::io::Array;
@@ -67,7 +67,8 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// Element types that the array formats store: the integers of 8 to 64 bits, `f32`, `f64` and their complex pairs. Sealed.
+/// Element types that the array formats store: the integers of 8 to 64 bits, `f32`, `f64` and their complex pairs.
+/// Sealed.
 pub trait NpyElement: sealed::Sealed + Pod + Default + Send + Sync + std::fmt::Debug {
     /// Kind and size in the npy notation, without the byte order: `"f4"`.
     #[doc(hidden)]
@@ -216,8 +217,8 @@ impl Array {
         each!(self, t => NpyElement::array(permute(t, order)))
     }
 
-    /// The elements as real numbers of type `T`, rounded where they must be. A tensor that has the type already is handed over
-    /// without a copy.
+    /// The elements as real numbers of type `T`, rounded where they must be. A tensor that has the type already is
+    /// handed over without a copy.
     ///
     /// # Errors
     /// [`Error::Unsupported`] when the elements are complex: taking a part silently would lose the other.
@@ -239,8 +240,8 @@ impl Array {
         }
     }
 
-    /// The elements as complex numbers; real ones get the imaginary part 0. A tensor that has the type already is handed over
-    /// without a copy.
+    /// The elements as complex numbers; real ones get the imaginary part 0. A tensor that has the type already is
+    /// handed over without a copy.
     ///
     /// # Errors
     /// None today; conversions of later element types may fail.

@@ -1,7 +1,7 @@
 //! CIF: unit cells with their symmetry expanded.
 //!
-//! A CIF is `data_NAME`, items `_name value`, and tables `loop_ _name … value …`. Values are words, or quoted, or lines between
-//! semicolons; a number may have its uncertainty in brackets.
+//! A CIF is `data_NAME`, items `_name value`, and tables `loop_ _name … value …`. Values are words, or quoted, or lines
+//! between semicolons; a number may have its uncertainty in brackets.
 //!
 //! # References
 //! S. R. Hall, F. H. Allen, I. D. Brown, "The Crystallographic Information File (CIF)", Acta Cryst. A47 (1991) 655.
@@ -49,8 +49,8 @@ pub struct CifAtom {
     pub position: [f64; 3],
     /// Probability that it is there.
     pub occupancy: f64,
-    /// Mean square displacement along a line, U; from B = 8π²U where the file has that, from the mean of U_ij where it has only
-    /// those.
+    /// Mean square displacement along a line, U; from B = 8π²U where the file has that, from the mean of U_ij where it
+    /// has only those.
     pub u_iso: Option<Area>,
 }
 
@@ -59,8 +59,8 @@ pub struct CifAtom {
 /// # Errors
 /// - [`Error::Io`],
 /// - [`Error::Format`] when there is no such block, or a number is none,
-/// - [`Error::Unsupported`] when the file names a space group other than P 1 with neither its operations nor a Hall symbol that
-///   gives them: they are not guessed.
+/// - [`Error::Unsupported`] when the file names a space group other than P 1 with neither its operations nor a Hall
+///   symbol that gives them: they are not guessed.
 pub fn read(path: impl AsRef<Path>) -> Result<CifStructure, Error> {
     let path = path.as_ref();
     let file = FileAt::open(path)?;
@@ -79,7 +79,8 @@ pub fn read(path: impl AsRef<Path>) -> Result<CifStructure, Error> {
 ///
 /// # Examples
 /// ```
-/// let cif = "data_x\n_cell_length_a 4\n_cell_length_b 4\n_cell_length_c 4\n_cell_angle_alpha 90\n_cell_angle_beta 90\n\
+/// let cif = "data_x\n_cell_length_a 4\n_cell_length_b 4\n_cell_length_c 4\n_cell_angle_alpha 90\n\
+///     _cell_angle_beta 90\n\
 ///     _cell_angle_gamma 90\nloop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\n'x+1/2, y+1/2, z'\nloop_\n_atom_site_label\n\
 ///     _atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\nAu1 0 0 0\n";
 /// let cell = exitwave::io::cif::parse(cif)?;

@@ -29,8 +29,8 @@ pub struct OpenParams {
     pub access: Access,
     /// Largest number of bytes of one read, and of what a compressed or textual file may unpack to.
     pub limits: Limits,
-    /// Scan positions `[y, x]` for detectors whose files do not say them (MIB, EMPAD, MRC movies, raw Dectris data). A frame
-    /// list whose length is another is an error.
+    /// Scan positions `[y, x]` for detectors whose files do not say them (MIB, EMPAD, MRC movies, raw Dectris data). A
+    /// frame list whose length is another is an error.
     pub scan: Option<[usize; 2]>,
 }
 
@@ -40,8 +40,8 @@ pub enum Access {
     /// Positioned reads: a file that is cut short while it is open gives an error.
     #[default]
     Read,
-    /// A memory map, where the format is raw. The file must not be shortened or rewritten while it is open: the first kills the
-    /// process, the second mixes old and new values.
+    /// A memory map, where the format is raw. The file must not be shortened or rewritten while it is open: the first
+    /// kills the process, the second mixes old and new values.
     Map,
 }
 
@@ -143,8 +143,8 @@ pub struct DataFile {
 
 /// Opens a file of any supported format, which is recognised by its content.
 ///
-/// Files that belong to it are found beside it: the `.hdr` of a MIB file, the `.raw` of an EMPAD `.xml`, the `.rawtlt` of a tilt
-/// series, the parts of a TVIPS recording.
+/// Files that belong to it are found beside it: the `.hdr` of a MIB file, the `.raw` of an EMPAD `.xml`, the `.rawtlt`
+/// of a tilt series, the parts of a TVIPS recording.
 ///
 /// # Errors
 /// - [`Error::Io`] when it cannot be read,
@@ -171,8 +171,8 @@ pub fn open_with(path: impl AsRef<Path>, params: OpenParams) -> Result<DataFile,
     finish(path, contents, params)
 }
 
-/// Reads a file that is in memory; `name` stands for its path, of which some formats need the ending. Files beside it are not
-/// looked for.
+/// Reads a file that is in memory; `name` stands for its path, of which some formats need the ending. Files beside it
+/// are not looked for.
 ///
 /// # Errors
 /// As [`open`].
@@ -272,7 +272,8 @@ impl DataFile {
         self.read_part(set, &ranges)
     }
 
-    /// Reads a part of a set, one range an axis. Raw formats read no more than that, chunked ones the chunks that it meets.
+    /// Reads a part of a set, one range an axis. Raw formats read no more than that, chunked ones the chunks that it
+    /// meets.
     ///
     /// # Shapes
     /// The result has the lengths of the ranges, axes of length 1 included.

@@ -3,8 +3,8 @@
 //! The first 128 rows of a frame are the pattern, the last two the detector's own notes; little-endian `f32`.
 //!
 //! # References
-//! M. W. Tate et al., "High dynamic range pixel array detector for scanning transmission electron microscopy", Microsc. Microanal.
-//! 22 (2016) 237; the XML is as the acquisition program writes it.
+//! M. W. Tate et al., "High dynamic range pixel array detector for scanning transmission electron microscopy", Microsc.
+//! Microanal. 22 (2016) 237; the XML is as the acquisition program writes it.
 
 use crate::error::Error;
 use crate::io::axis::Axis;

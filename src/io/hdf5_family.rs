@@ -9,8 +9,8 @@
 //! | CXI, and everything else | – | each data set of numbers |
 //!
 //! # References
-//! - EMD: NCEM, "Electron Microscopy Datasets" 0.2; py4DSTEM's 1.0. HyperSpy's file specification 3.1. CXI file format 1.6
-//!   (F. R. N. C. Maia, Nat. Methods 9 (2012) 854). NeXus definition NXmx.
+//! - EMD: NCEM, "Electron Microscopy Datasets" 0.2; py4DSTEM's 1.0. HyperSpy's file specification 3.1. CXI file format
+//!   1.6 (F. R. N. C. Maia, Nat. Methods 9 (2012) 854). NeXus definition NXmx.
 
 use std::sync::Arc;
 
@@ -186,8 +186,8 @@ fn hspy(tree: &Tree<'_>) -> Result<Vec<Set>, Error> {
     Ok(sets)
 }
 
-/// EMD of NCEM (0.2: `dim1` …), py4DSTEM (1.0: `dim0` …), Prismatic, FPD: a group with `emd_group_type` holds one array of
-/// numbers and a vector an axis, whole or its first two values, with name and units.
+/// EMD of NCEM (0.2: `dim1` …), py4DSTEM (1.0: `dim0` …), Prismatic, FPD: a group with `emd_group_type` holds one array
+/// of numbers and a vector an axis, whole or its first two values, with name and units.
 fn emd(tree: &Tree<'_>) -> Result<Vec<Set>, Error> {
     let mut sets = Vec::new();
     for group in tree.objects {

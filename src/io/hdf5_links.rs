@@ -1,10 +1,11 @@
 //! The names in an HDF5 group, read without looking at what they name.
 //!
-//! The reader's own listing opens every member and fails with the first that it does not know (a virtual data set, say). This one
-//! is taken then, so that the others can still be listed.
+//! The reader's own listing opens every member and fails with the first that it does not know (a virtual data set,
+//! say). This one is taken then, so that the others can still be listed.
 //!
 //! # References
-//! The HDF Group, "HDF5 File Format Specification, version 3.0", III.A, III.B (old groups), IV.A.2.g (links), III.G (dense links).
+//! The HDF Group, "HDF5 File Format Specification, version 3.0", III.A, III.B (old groups), IV.A.2.g (links), III.G
+//! (dense links).
 
 use hdf5_reader::error::Error as Fault;
 use hdf5_reader::group::Group;

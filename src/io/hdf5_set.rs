@@ -1,4 +1,5 @@
-//! A data set of an HDF5 file as the common model sees it: with its axes in our order, or several of them one behind the other.
+//! A data set of an HDF5 file as the common model sees it: with its axes in our order, or several of them one behind
+//! the other.
 
 use std::ops::Range;
 

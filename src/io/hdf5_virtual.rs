@@ -1,12 +1,12 @@
 //! Virtual data sets of HDF5: boxes of other data sets, put together.
 //!
-//! The layout message of such a set names an object in a global heap: a list of pieces, each with file (`.` is the same one), data
-//! set, and two selections, the part of the source and the part of the whole that it becomes. Selections must be boxes;
-//! what no piece covers is zero.
+//! The layout message of such a set names an object in a global heap: a list of pieces, each with file (`.` is the same
+//! one), data set, and two selections, the part of the source and the part of the whole that it becomes. Selections
+//! must be boxes; what no piece covers is zero.
 //!
 //! # References
-//! The HDF Group, "HDF5 File Format Specification, version 3.0", IV.A.1.b and IV.A.1.a (object headers), IV.A.2.i (layout, class 3),
-//! III.F (global heap blocks for virtual data sets), appendix C (selections).
+//! The HDF Group, "HDF5 File Format Specification, version 3.0", IV.A.1.b and IV.A.1.a (object headers), IV.A.2.i
+//! (layout, class 3), III.F (global heap blocks for virtual data sets), appendix C (selections).
 
 use std::ops::Range;
 

@@ -1,7 +1,8 @@
 //! Where the elements of a raw data set stand in its file, and the one reader of them.
 //!
-//! Nearly every format of the field stores numbers at `start + Σ_a i_a · stride_a`: with a header before each frame, rows
-//! upside down, the energy as the slowest axis. [`Strided`] reads a part of any of them with the memory of that part.
+//! Nearly every format of the field stores numbers at `start + Σ_a i_a · stride_a`: with a header before each frame,
+//! rows upside down, the energy as the slowest axis. [`Strided`] reads a part of any of them with the memory of that
+//! part.
 
 use std::ops::Range;
 
@@ -74,7 +75,8 @@ impl Element {
     }
 }
 
-/// A data set at `start + Σ i_a · strides_a`, or, with a table, at `table[flat index of the leading axes] + Σ …` over the rest.
+/// A data set at `start + Σ i_a · strides_a`, or, with a table, at `table[flat index of the leading axes] + Σ …` over
+/// the rest.
 #[derive(Clone, Debug)]
 pub(crate) struct Strided {
     pub(crate) bytes: Bytes,

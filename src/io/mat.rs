@@ -1,9 +1,9 @@
 //! MATLAB arrays, format 5 (and 7, which is 5 with deflate): numeric matrices.
 //!
-//! A header of 128 bytes that ends with the version 0x0100 and the letters `IM` or `MI` (the byte order); then elements: type and
-//! length (4 bytes each, or both in one word for up to 4 bytes of content), content, padding to 8 bytes. A matrix has flags, its
-//! dimensions, its name and its numbers, fastest first, in a type that may be smaller than its class. Structures, cells and texts
-//! are passed over.
+//! A header of 128 bytes that ends with the version 0x0100 and the letters `IM` or `MI` (the byte order); then
+//! elements: type and length (4 bytes each, or both in one word for up to 4 bytes of content), content, padding to 8
+//! bytes. A matrix has flags, its dimensions, its name and its numbers, fastest first, in a type that may be smaller
+//! than its class. Structures, cells and texts are passed over.
 //!
 //! # References
 //! The MathWorks, "MAT-File Format", 5.

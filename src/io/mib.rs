@@ -1,15 +1,16 @@
 //! MIB, the frames of Quantum Detectors' Merlin: 1 to 24 bits, one chip or four, bit-packed (RAW) or not.
 //!
-//! Each frame begins with a header of text: `MQ1`, number, bytes of the header, chips, width, height, type (`U08` `U16` `U32`, or
-//! `R64` for the chips' own order), layout, …, and at the end `MQ1A`, time, exposure, counter depth. The elements are big-endian.
+//! Each frame begins with a header of text: `MQ1`, number, bytes of the header, chips, width, height, type (`U08` `U16`
+//! `U32`, or `R64` for the chips' own order), layout, …, and at the end `MQ1A`, time, exposure, counter depth. The
+//! elements are big-endian.
 //!
-//! RAW frames are rows of 64-bit words, big-endian, whose lowest bits are the first pixel; a pixel takes 1, 8 or 16 bits at
-//! counter depths of 1, 6 and 12. Four chips stand side by side in a strip of 1024 columns: the first two are the lower half of
-//! the frame from right to left, upside down, the others the upper half from right to left.
+//! RAW frames are rows of 64-bit words, big-endian, whose lowest bits are the first pixel; a pixel takes 1, 8 or 16
+//! bits at counter depths of 1, 6 and 12. Four chips stand side by side in a strip of 1024 columns: the first two are
+//! the lower half of the frame from right to left, upside down, the others the upper half from right to left.
 //!
 //! # References
-//! Quantum Detectors, "Merlin software manual", appendix on the MIB format; the order of the chips is measured on RAW frames and
-//! their decoded twins.
+//! Quantum Detectors, "Merlin software manual", appendix on the MIB format; the order of the chips is measured on RAW
+//! frames and their decoded twins.
 
 use crate::error::Error;
 use crate::io::array::Array;
@@ -178,8 +179,8 @@ fn scan_of(hdr: &Meta, frames: usize) -> Option<[usize; 2]> {
     Some([frames / line, line])
 }
 
-/// Frames of a scan line, from the times of the frames: the beam needs a moment to fly back, so that the interval to the next
-/// frame is longer at the end of each line and equal everywhere else.
+/// Frames of a scan line, from the times of the frames: the beam needs a moment to fly back, so that the interval to
+/// the next frame is longer at the end of each line and equal everywhere else.
 fn line_length(bytes: &Bytes, header: usize, step: u64, frames: usize) -> Option<usize> {
     let time = |k: usize| -> Option<i64> {
         let head = bytes.head(k as u64 * step, header).ok()?;

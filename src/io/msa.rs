@@ -1,7 +1,7 @@
 //! EMSA/MSA spectra, of the standard of 1991 and of ISO 22029:2022.
 //!
-//! Lines `#KEYWORD : value`, then numbers, one or several a line, from `#SPECTRUM` to `#ENDOFDATA`. Data type `Y` has the values,
-//! `XY` pairs of abscissa and value. Channel i stands at `OFFSET + i · XPERCHAN`.
+//! Lines `#KEYWORD : value`, then numbers, one or several a line, from `#SPECTRUM` to `#ENDOFDATA`. Data type `Y` has
+//! the values, `XY` pairs of abscissa and value. Channel i stands at `OFFSET + i · XPERCHAN`.
 //!
 //! # References
 //! - R. F. Egerton et al., "EMSA/MAS standard format for spectral-data exchange", EMSA Bulletin 21 (1991) 35.

@@ -1,7 +1,8 @@
 //! The `npz` format: a ZIP archive of npy files, one a name.
 //!
-//! Entries may be stored or deflated. What an entry claims to unpack to is compared with what its compressed bytes can hold
-//! (deflate expands at most 1032 times) before memory is allocated, so that a small file cannot ask for a large array.
+//! Entries may be stored or deflated. What an entry claims to unpack to is compared with what its compressed bytes can
+//! hold (deflate expands at most 1032 times) before memory is allocated, so that a small file cannot ask for a large
+//! array.
 //!
 //! # References
 //! ZIP: PKWARE APPNOTE 6.3; deflate: RFC 1951; the largest expansion is that of a run of 258-byte matches of 2 bits.
@@ -107,8 +108,8 @@ impl Npz {
     ///
     /// # Errors
     /// - [`Error::Param`] when there is no array of this name,
-    /// - [`Error::Format`] when the entry is malformed, its checksum wrong, or it claims more than its bytes can hold; the path
-    ///   is that of the file, a colon and the entry,
+    /// - [`Error::Format`] when the entry is malformed, its checksum wrong, or it claims more than its bytes can hold;
+    ///   the path is that of the file, a colon and the entry,
     /// - [`Error::OverBudget`] when it exceeds the limits,
     /// - as [`crate::io::npy::read`].
     pub fn get(&self, name: &str) -> Result<Array, Error> {

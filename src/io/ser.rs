@@ -1,9 +1,9 @@
 //! SER, the series files of TIA (and the EMI that describes them): images, stacks, spectra, spectrum images.
 //!
-//! Little-endian: `II`, 0x0197, version (0x0210, or 0x0220 with addresses of 8 bytes), kind of the elements (0x4120 spectra,
-//! 0x4122 images), kind of the tags, elements reserved and written, address of the table of addresses, number of dimensions of the
-//! series; for each its size and calibration. An element is its calibration, its data type, its size, its numbers. Element
-//! `CalibrationElement` of an axis stands at `CalibrationOffset`.
+//! Little-endian: `II`, 0x0197, version (0x0210, or 0x0220 with addresses of 8 bytes), kind of the elements (0x4120
+//! spectra, 0x4122 images), kind of the tags, elements reserved and written, address of the table of addresses, number
+//! of dimensions of the series; for each its size and calibration. An element is its calibration, its data type, its
+//! size, its numbers. Element `CalibrationElement` of an axis stands at `CalibrationOffset`.
 //!
 //! # References
 //! C. B. Boothroyd, "TIA file format" notes (SER and EMI), as published on the web.
@@ -96,8 +96,9 @@ impl Calibration {
         Ok(Calibration { offset: r.f64()?, delta: r.f64()?, element: r.u32()? })
     }
 
-    /// The file has no units of the elements. TIA has lengths in m and reciprocal ones in 1/m: no pixel is longer than a
-    /// millimetre, and no reciprocal one smaller than 1/m, so the two cannot be confused. Everything else has no unit.
+    /// The file has no units of the elements. TIA has lengths in m and reciprocal ones in 1/m: no pixel is longer than
+    /// a millimetre, and no reciprocal one smaller than 1/m, so the two cannot be confused. Everything else has no
+    /// unit.
     fn axis(&self, name: &str, size: usize) -> Axis {
         let first = self.offset - f64::from(self.element) * self.delta;
         match self.delta.abs() {

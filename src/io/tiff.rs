@@ -1,5 +1,5 @@
-//! TIFF of 32-bit floating-point numbers or 16-bit counts: one image, or a stack of pages. Other programs of the field read it
-//! without loss.
+//! TIFF of 32-bit floating-point numbers or 16-bit counts: one image, or a stack of pages. Other programs of the field
+//! read it without loss.
 
 use std::io::{Seek, Write};
 use std::path::Path;
@@ -11,7 +11,8 @@ use crate::error::Error;
 use crate::io::file::replace;
 use crate::tensor::Tensor;
 
-/// Writes an image or a stack, uncompressed; the file appears under its name when it is complete. Beyond 4 GB it is a BigTIFF.
+/// Writes an image or a stack, uncompressed; the file appears under its name when it is complete. Beyond 4 GB it is a
+/// BigTIFF.
 ///
 /// # Shapes
 /// `tensor` is (height, width), or (pages, height, width).

@@ -1,8 +1,10 @@
-//! TVIPS recordings: frames of a camera with a short header each, in one file or several (`…_000.tvips`, `…_001.tvips`, …).
+//! TVIPS recordings: frames of a camera with a short header each, in one file or several (`…_000.tvips`, `…_001.tvips`,
+//! …).
 //!
-//! Numbers of 4 bytes, little-endian: bytes of the header, version (1 or 2), columns, rows, bits a pixel, offsets, binnings, pixel
-//! size, high tension (kV), magnification, and in version 2 the bytes before each frame (12 in version 1). Those begin with the
-//! frame's number, its time in seconds and its milliseconds. Only the first file has the header.
+//! Numbers of 4 bytes, little-endian: bytes of the header, version (1 or 2), columns, rows, bits a pixel, offsets,
+//! binnings, pixel size, high tension (kV), magnification, and in version 2 the bytes before each frame (12 in version
+//! 1). Those begin with the frame's number, its time in seconds and its milliseconds. Only the first file has the
+//! header.
 //!
 //! # References
 //! TVIPS GmbH, "EMPLIFIED recorder file format" notes.

@@ -1,7 +1,7 @@
 //! Zarr v2 and v3 directories: reading of arrays in plain, zlib or gzip chunks, and writing of v3.
 //!
-//! An array is a folder with `.zarray` (v2) or `zarr.json` (v3) and a file a chunk, `0.0` or `c/0/0`; a chunk that is absent is all
-//! fill value. Chunks at the end are whole, with elements beyond the array.
+//! An array is a folder with `.zarray` (v2) or `zarr.json` (v3) and a file a chunk, `0.0` or `c/0/0`; a chunk that is
+//! absent is all fill value. Chunks at the end are whole, with elements beyond the array.
 //!
 //! # References
 //! Zarr storage specifications 2 and 3 (zarr-specs.readthedocs.io).
@@ -369,8 +369,8 @@ fn filled(element: Element, dims: &[usize], fill: f64) -> Result<Array, Error> {
     }
 }
 
-/// Writes an array as a Zarr v3 store of plain chunks, one for each index of the first axis (one in all for fewer than three).
-/// The calibration of the axes goes into the attributes. The folder must not exist.
+/// Writes an array as a Zarr v3 store of plain chunks, one for each index of the first axis (one in all for fewer than
+/// three). The calibration of the axes goes into the attributes. The folder must not exist.
 ///
 /// # Errors
 /// - [`Error::Shape`] when there is not one axis a dimension,

@@ -140,8 +140,8 @@ fn mib_header() -> Vec<u8> {
 
 const CHILD: &str = "EXITWAVE_TEST_CHILD";
 
-/// Opens files of 4 GB that hold next to nothing on the disk and reads the last frame of each; in a process of its own, so
-/// that its memory can be told.
+/// Opens files of 4 GB that hold next to nothing on the disk and reads the last frame of each; in a process of its own,
+/// so that its memory can be told.
 #[test]
 fn a_frame_of_a_4_gb_file_is_read_at_once_and_in_little_memory() {
     if let Some(folder) = std::env::var_os(CHILD) {

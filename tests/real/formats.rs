@@ -171,7 +171,8 @@ fn check(name: &str, file: &DataFile, k: usize, theirs: &Value) {
     let magnitude: f64 = real().map(f64::abs).sum();
     let sum: f64 = real().sum();
     let wanted = theirs["sum"].as_f64().unwrap();
-    // Summed in another order: n roundings of the running sum, ours and theirs; they may have summed 32-bit numbers pairwise.
+    // Summed in another order: n roundings of the running sum, ours and theirs; they may have summed 32-bit numbers
+    // pairwise.
     assert!((sum - wanted).abs() <= 1e-7 * magnitude, "{name}, set {k}: sum {sum}, expected {wanted}");
     for (what, got) in
         [("min", real().fold(f64::INFINITY, f64::min)), ("max", real().fold(f64::NEG_INFINITY, f64::max))]
@@ -285,7 +286,8 @@ fn damaged_samples_are_errors_or_valid_data() {
 fn damage(path: &Path) {
     let name = path.file_name().unwrap().to_str().unwrap();
     let mut whole = std::fs::read(path).unwrap();
-    // The structure of HDF5 is everywhere in the file; the others have it at the start, DM4 and long stacks also at the end.
+    // The structure of HDF5 is everywhere in the file; the others have it at the start, DM4 and long stacks also at the
+    // end.
     let hdf5 = whole.starts_with(b"\x89HDF");
     if !hdf5 || whole.len() > 1 << 19 {
         whole.truncate(KEPT);
@@ -319,8 +321,8 @@ fn raw_mib_frames_are_those_of_their_twins() {
         assert_eq!(plain.info(0).unwrap().dims, raw.info(0).unwrap().dims);
         let (Array::U8(a), Array::U8(b)) = (plain.read(0).unwrap(), raw.read(0).unwrap()) else { panic!("8 bits") };
         let equal = a.as_slice().iter().zip(b.as_slice()).filter(|(a, b)| a == b).count();
-        // The twins are two exposures: a few pixels are hit in one of them. A wrong place of a chip, of a row or of a bit
-        // leaves 97 % at most, as the picture is mostly empty.
+        // The twins are two exposures: a few pixels are hit in one of them. A wrong place of a chip, of a row or of a
+        // bit leaves 97 % at most, as the picture is mostly empty.
         assert!(equal as f64 >= 0.999 * a.len() as f64, "{stem}: {equal} of {}", a.len());
     }
 }
