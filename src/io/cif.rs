@@ -6,6 +6,7 @@
 //! # References
 //! S. R. Hall, F. H. Allen, I. D. Brown, "The Crystallographic Information File (CIF)", Acta Cryst. A47 (1991) 655.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use crate::error::Error;
@@ -18,6 +19,8 @@ use crate::units::{Angle, Area, Length};
 /// Largest file, and largest number of atoms that symmetry may make.
 const MAX_BYTES: u64 = 1 << 28;
 const MAX_ATOMS: usize = 10_000_000;
+/// A space group has at most 192 operations in its cell; larger cells of it have more.
+const MAX_OPERATIONS: usize = 2000;
 /// Atoms that symmetry brings closer together than this are one atom.
 const SAME: f64 = 0.01;
 
@@ -248,7 +251,7 @@ fn parse_at(text: &str, path: &Path) -> Result<CifStructure, Error> {
 
     let operations = operations(block, path)?;
     let sites = sites(block, path, &metric)?;
-    if operations.len().saturating_mul(sites.len()) > MAX_ATOMS {
+    if operations.len() > MAX_OPERATIONS || operations.len().saturating_mul(sites.len()) > MAX_ATOMS {
         let reason = format!("{} operations on {} sites", operations.len(), sites.len());
         return Err(Error::format("cif", path, 0, reason));
     }
@@ -347,6 +350,13 @@ fn sites(block: &Block<'_>, path: &Path, g: &[[f64; 3]; 3]) -> Result<Vec<CifAto
         let line = values.last().map_or(0, |v| v.1);
         return Err(wrong(line, format!("{} values for {} columns of atoms", values.len(), columns.len())));
     }
+    // Where the U_ij of each label stand.
+    let aniso: HashMap<&str, usize> = match block.table(&["_atom_site_aniso_label"]) {
+        Some((columns, values, at)) => {
+            values.chunks_exact(columns.len()).enumerate().map(|(k, r)| (r[at].0, k)).collect()
+        }
+        None => HashMap::new(),
+    };
     let mut out = Vec::new();
     for row in values.chunks_exact(columns.len()) {
         let mut position = [0.0; 3];
@@ -363,7 +373,7 @@ fn sites(block: &Block<'_>, path: &Path, g: &[[f64; 3]; 3]) -> Result<Vec<CifAto
         let u_iso = match (optional(u)?, optional(b)?) {
             (Some(u), _) => Some(u),
             (None, Some(b)) => Some(b / eight_pi2),
-            (None, None) => anisotropic(block, path, name, g)?,
+            (None, None) => anisotropic(block, path, &aniso, name, g)?,
         };
         out.push(CifAtom {
             symbol,
@@ -377,9 +387,16 @@ fn sites(block: &Block<'_>, path: &Path, g: &[[f64; 3]; 3]) -> Result<Vec<CifAto
 }
 
 /// U_eq = ⅓ Σ_ij U_ij a*_i a*_j (a_i · a_j), from the table of U_ij.
-fn anisotropic(block: &Block<'_>, path: &Path, label: &str, g: &[[f64; 3]; 3]) -> Result<Option<f64>, Error> {
-    let Some((columns, values, at)) = block.table(&["_atom_site_aniso_label"]) else { return Ok(None) };
-    let Some(row) = values.chunks_exact(columns.len()).find(|row| row[at].0 == label) else { return Ok(None) };
+fn anisotropic(
+    block: &Block<'_>,
+    path: &Path,
+    rows: &HashMap<&str, usize>,
+    label: &str,
+    g: &[[f64; 3]; 3],
+) -> Result<Option<f64>, Error> {
+    let Some((columns, values, _)) = block.table(&["_atom_site_aniso_label"]) else { return Ok(None) };
+    let row = rows.get(label).and_then(|k| values.chunks_exact(columns.len()).nth(*k));
+    let Some(row) = row else { return Ok(None) };
     let column = |i: usize, j: usize| {
         let name = format!("_atom_site_aniso_u_{}{}", i.min(j) + 1, i.max(j) + 1);
         columns.iter().position(|c| c.replace('.', "_") == name)
