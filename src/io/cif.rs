@@ -152,13 +152,19 @@ fn words(text: &str) -> Vec<Word<'_>> {
     out
 }
 
+/// Value and line.
+type Item<'a> = (&'a str, usize);
+
+/// A table: its names, and its values row by row.
+type Table<'a> = (Vec<String>, Vec<Item<'a>>);
+
 /// Items and tables of a data block.
 #[derive(Default)]
 struct Block<'a> {
     name: String,
     items: Vec<(String, &'a str, usize)>,
     /// Names, and values row by row with their line.
-    loops: Vec<(Vec<String>, Vec<(&'a str, usize)>)>,
+    loops: Vec<Table<'a>>,
 }
 
 fn blocks<'a>(words: &[Word<'a>]) -> Vec<Block<'a>> {
@@ -211,7 +217,7 @@ impl<'a> Block<'a> {
     }
 
     /// The table that has a column of one of these names: width, and column.
-    fn table(&self, names: &[&str]) -> Option<(&[String], &[(&'a str, usize)], usize)> {
+    fn table(&self, names: &[&str]) -> Option<(&[String], &[Item<'a>], usize)> {
         self.loops.iter().find_map(|(columns, values)| {
             let at = columns.iter().position(|c| names.contains(&c.replace('.', "_").as_str()))?;
             Some((columns.as_slice(), values.as_slice(), at))

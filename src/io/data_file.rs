@@ -289,10 +289,11 @@ impl DataFile {
             let ends: Vec<usize> = ranges.iter().map(|r| r.end).collect();
             return Err(Error::shape("DataFile::read_part: ranges within", dims, &ends));
         }
-        let len = checked_len(&ranges.iter().map(Range::len).collect::<Vec<_>>())?;
+        let wanted: Vec<usize> = ranges.iter().map(Range::len).collect();
+        let len = checked_len(&wanted)?;
         self.limits.check((len as u64).saturating_mul(element_size(set.info.dtype)))?;
         if len == 0 {
-            return empty(set.info.dtype, ranges);
+            return empty(set.info.dtype, &wanted);
         }
         set.store.read(ranges)
     }
@@ -322,11 +323,10 @@ pub(crate) fn element_size(dtype: &str) -> u64 {
 }
 
 /// An array without elements, of the right type.
-pub(crate) fn empty(dtype: &str, ranges: &[Range<usize>]) -> Result<Array, Error> {
-    let dims: Vec<usize> = ranges.iter().map(Range::len).collect();
+pub(crate) fn empty(dtype: &str, dims: &[usize]) -> Result<Array, Error> {
     macro_rules! none {
         ($variant:ident) => {
-            Array::$variant(crate::tensor::Tensor::from_vec(&dims, Vec::new())?)
+            Array::$variant(crate::tensor::Tensor::from_vec(dims, Vec::new())?)
         };
     }
     Ok(match dtype {

@@ -67,7 +67,7 @@ pub(crate) fn read_raw(bytes: &Bytes, beside: Beside, params: &OpenParams) -> Re
 
 fn frames(bytes: &Bytes, metadata: Meta, params: &OpenParams) -> Result<Contents, Error> {
     let wrong = |reason: String| Error::format("empad", bytes.path(), 0, reason);
-    if bytes.len() == 0 || bytes.len() % FRAME != 0 {
+    if bytes.len() == 0 || !bytes.len().is_multiple_of(FRAME) {
         return Err(wrong(format!("{} bytes are no whole number of frames of {FRAME}", bytes.len())));
     }
     let n = (bytes.len() / FRAME) as usize;

@@ -26,6 +26,9 @@ const MAX_BLOCK: u64 = 1 << 20;
 const MAX_BLOCKS: usize = 1000;
 const MAX_PIECES: usize = 100_000;
 
+/// A box: one range an axis.
+type Part = Vec<Range<usize>>;
+
 /// A part of another data set.
 pub(crate) struct Piece {
     pub(crate) file: String,
@@ -47,7 +50,7 @@ pub(crate) struct VirtualSet {
     pub(crate) dims: Vec<usize>,
     pub(crate) dtype: &'static str,
     /// Source, its part, and the part of the whole; the lengths other than 1 of both agree.
-    pub(crate) pieces: Vec<(Data, Vec<Range<usize>>, Vec<Range<usize>>)>,
+    pub(crate) pieces: Vec<(Data, Part, Part)>,
 }
 
 impl std::fmt::Debug for VirtualSet {
@@ -78,7 +81,7 @@ impl VirtualSet {
     /// Reads a part; `ranges` lie within the dimensions.
     pub(crate) fn read(&self, ranges: &[Range<usize>]) -> Result<Array, Error> {
         let dims: Vec<usize> = ranges.iter().map(Range::len).collect();
-        let mut out = empty(self.dtype, &[0..0])?.zeros_like(&dims)?;
+        let mut out = empty(self.dtype, &[0])?.zeros_like(&dims)?;
         for (source, from, to) in &self.pieces {
             let common: Vec<Range<usize>> =
                 ranges.iter().zip(to).map(|(r, t)| r.start.max(t.start)..r.end.min(t.end)).collect();

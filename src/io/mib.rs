@@ -42,7 +42,8 @@ pub(crate) fn read(bytes: &Bytes, beside: Beside, params: &OpenParams) -> Result
     };
     let (header, chips) = (number(2, "length of the header")?, number(3, "number of chips")?);
     let (width, height) = (number(4, "width")?, number(5, "height")?);
-    if header < 64 || header > 1 << 16 || width == 0 || height == 0 || width > 1 << 16 || height > 1 << 16 {
+    let side = 1..=1 << 16;
+    if !(64..=1 << 16).contains(&header) || !side.contains(&width) || !side.contains(&height) {
         return Err(wrong(format!("header of {header} bytes, frame of {height} × {width}")));
     }
     let last = fields.iter().position(|f| *f == "MQ1A");
@@ -135,7 +136,7 @@ fn decode(bytes: &[u8], bits: usize, width: usize, height: usize, quad: bool) ->
         let at = y * row + x * bits / 64 * 8;
         u64::from_be_bytes(bytes[at..at + 8].try_into().expect("8 bytes")) >> (x * bits % 64)
     };
-    if row % 8 != 0 {
+    if !row.is_multiple_of(8) {
         return Err(Error::Unsupported { what: format!("RAW MIB rows of {row} bytes") });
     }
     let place = |y: usize, x: usize| match (quad, y < CHIP, x < CHIP) {

@@ -250,7 +250,7 @@ fn sections(bytes: &Bytes, order: Order, h: &Header) -> Result<Sections, Error> 
         b"SERI" => seri(&mut r, h, there, &mut out)?,
         _ if h.per_section == [0, 32] && there >= 128 * nz.min(1024) => old_fei(&mut r, h, nz, &mut out)?,
         // A CCP4 map: lines of 80 characters with the symmetry operations.
-        _ if there > 0 && there % 80 == 0 && there <= 1 << 16 => {
+        _ if there > 0 && there.is_multiple_of(80) && there <= 1 << 16 => {
             r.seek(HEADER);
             let lines = (0..there / 80).map(|_| r.text(80)).collect::<Result<Vec<_>, _>>()?;
             if lines.iter().all(|l| l.chars().all(|c| !c.is_control())) {

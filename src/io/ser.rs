@@ -96,6 +96,12 @@ impl Calibration {
         Ok(Calibration { offset: r.f64()?, delta: r.f64()?, element: r.u32()? })
     }
 
+    /// The same for the rows of an image, whose axis points up in TIA and down here.
+    fn upward(&self, name: &str, size: usize) -> Axis {
+        let up = self.axis(name, size);
+        Axis { offset: -(up.offset + size.saturating_sub(1) as f64 * up.scale), ..up }
+    }
+
     /// The file has no units of the elements. TIA has lengths in m and reciprocal ones in 1/m: no pixel is longer than
     /// a millimetre, and no reciprocal one smaller than 1/m, so the two cannot be confused. Everything else has no
     /// unit.
@@ -195,7 +201,7 @@ fn set(bytes: &Bytes, name: &str, description: &Meta) -> Result<Set, Error> {
     };
     let outer = axes.len();
     if images {
-        axes.push(calibrations[1].axis("y", sizes[1]));
+        axes.push(calibrations[1].upward("y", sizes[1]));
         axes.push(calibrations[0].axis("x", sizes[0]));
     } else {
         let c = &calibrations[0];
@@ -207,7 +213,13 @@ fn set(bytes: &Bytes, name: &str, description: &Meta) -> Result<Set, Error> {
         });
     }
     let dims: Vec<usize> = axes.iter().map(|a| a.size).collect();
-    let strides = row_major(&dims, element.size())?;
+    let mut strides = row_major(&dims, element.size())?;
+    // Images begin with their lowest row: ours is the last in the file.
+    if images {
+        let rows = strides[outer].checked_mul(sizes[1].saturating_sub(1) as i64).unwrap_or(i64::MAX);
+        table.iter_mut().for_each(|at| *at = at.saturating_add(rows as u64));
+        strides[outer] = -strides[outer];
+    }
     let (start, table) = if outer == 0 { (table[0], None) } else { (0, Some((table, outer))) };
     let s = Strided { bytes: bytes.clone(), element, order: Order::Little, dims, strides, start, table };
     let mut info = SetInfo::new(name, element.name(), axes);
