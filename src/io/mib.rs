@@ -136,8 +136,8 @@ fn decode(bytes: &[u8], bits: usize, width: usize, height: usize, quad: bool) ->
         let at = y * row + x * bits / 64 * 8;
         u64::from_be_bytes(bytes[at..at + 8].try_into().expect("8 bytes")) >> (x * bits % 64)
     };
-    if !row.is_multiple_of(8) {
-        return Err(Error::Unsupported { what: format!("RAW MIB rows of {row} bytes") });
+    if !(width * bits).is_multiple_of(64) {
+        return Err(Error::Unsupported { what: format!("RAW MIB rows of {width} pixels of {bits} bits") });
     }
     let place = |y: usize, x: usize| match (quad, y < CHIP, x < CHIP) {
         (false, ..) => (y, x),
