@@ -4,6 +4,9 @@
 //! `U32`, or `R64` for the chips' own order), layout, …, and at the end `MQ1A`, time, exposure, counter depth. The
 //! elements are big-endian.
 //!
+//! Rows are stored from the bottom of the picture, in which the numbers that the detector prints can be read; they are
+//! reversed here.
+//!
 //! RAW frames are rows of 64-bit words, big-endian, whose lowest bits are the first pixel; a pixel takes 1, 8 or 16
 //! bits at counter depths of 1, 6 and 12. Four chips stand side by side in a strip of 1024 columns: the first two are
 //! the lower half of the frame from right to left, upside down, the others the upper half from right to left.
@@ -94,7 +97,7 @@ pub(crate) fn read(bytes: &Bytes, beside: Beside, params: &OpenParams) -> Result
         None => {}
     }
     let dims: Vec<usize> = axes.iter().map(|a| a.size).collect();
-    let start = header as u64;
+    let mut start = header as u64;
     let store = if raw {
         let decode = Box::new(move |b: &[u8]| decode(b, bits, width, height, quad));
         let coded = Coded { bytes: bytes.clone(), dims, inner: 2, start, step, frame, decode };
@@ -107,6 +110,10 @@ pub(crate) fn read(bytes: &Bytes, beside: Beside, params: &OpenParams) -> Result
             strides[axis] = skip;
             skip = skip.saturating_mul(dims[axis] as i64);
         }
+        // The first row of the file is the lowest of the picture.
+        let row = strides[outer];
+        start += (height as u64 - 1) * row as u64;
+        strides[outer] = -row;
         let order = Order::Big;
         let s = Strided { bytes: bytes.clone(), element, order, dims, strides, start, table: None };
         Store::Strided(s.checked("mib")?)
@@ -147,15 +154,16 @@ fn decode(bytes: &[u8], bits: usize, width: usize, height: usize, quad: bool) ->
         (true, false, false) => (2 * CHIP - 1 - y, 2 * CHIP - 1 - x),
     };
     let dims = if quad { [2 * CHIP, 2 * CHIP] } else { [height, width] };
+    let upright = |i: &[usize]| place(dims[0] - 1 - i[0], i[1]);
     Ok(if bits == 16 {
         Array::U16(Tensor::from_fn(&dims, |i| {
-            let (y, x) = place(i[0], i[1]);
+            let (y, x) = upright(i);
             word(y, x) as u16
         }))
     } else {
         let mask = (1u64 << bits) - 1;
         Array::U8(Tensor::from_fn(&dims, |i| {
-            let (y, x) = place(i[0], i[1]);
+            let (y, x) = upright(i);
             (word(y, x) & mask) as u8
         }))
     })

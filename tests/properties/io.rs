@@ -254,6 +254,13 @@ fn a_map_gives_what_reads_give_and_a_scan_must_fit() {
     let mapped = io::open_with(&path, io::OpenParams { access: io::Access::Map, ..scan([2, 3]) }).unwrap();
     assert_eq!(read.info(0).unwrap().dims, [2, 3, 256, 256]);
     assert_eq!(read.read(0).unwrap(), mapped.read(0).unwrap());
+    // Rows are stored from the bottom.
+    let Array::U16(last) = read.read_part(0, &[1..2, 2..3, 255..256, 0..4]).unwrap() else { panic!("16 bits") };
+    assert_eq!(last.as_slice(), &[5, 4, 7, 6]);
+    let mut frame = vec![0.0; 65_536];
+    read.frames(0).unwrap().read_frames(5, &mut frame).unwrap();
+    assert_eq!(frame[255 * 256..][..4], [5.0, 4.0, 7.0, 6.0]);
+    assert_eq!(frame[0], f32::from(255 * 256 ^ 5u16));
     assert_eq!(io::open(&path).unwrap().info(0).unwrap().dims, [6, 256, 256]);
     for wrong in [[2, 4], [usize::MAX, 3]] {
         assert!(matches!(io::open_with(&path, scan(wrong)), Err(exitwave::Error::Shape { .. })));
