@@ -1,9 +1,11 @@
-//! From any supported format to another: `.npy`, `.npz`, `.tif`, `.mrc`, `.h5` (EMD with calibrations), `.zarr`, `.png`.
+//! From any supported format to another: `.npy`, `.npz`, `.tif`, `.mrc`, `.h5` (EMD with calibrations), `.zarr`,
+//! `.png`.
 //!
 //! `cargo run --release --example convert -- IN OUT [--set N] [--scan Y,X]`
 //!
-//! `.npz` and `.h5` take all sets of the file, the others set N (0). What a format cannot hold is an error: MRC has 8- and 16-bit
-//! integers and 32-bit floats, TIFF 16-bit integers and 32-bit floats; other real types become 32-bit floats.
+//! `.npz` and `.h5` take all sets of the file, the others set N (0). What a format cannot hold is an error: MRC has 8-
+//! and 16-bit integers and 32-bit floats, TIFF 16-bit integers and 32-bit floats; other real types become 32-bit
+//! floats.
 
 use std::path::PathBuf;
 

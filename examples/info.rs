@@ -2,9 +2,10 @@
 //!
 //! `cargo run --release --example info -- FILE [--stats] [--png] [--scan Y,X] [--out DIR]`
 //!
-//! `--stats` reads every set and adds its sum, minimum and maximum (complex sets: the sum, as two numbers); `--png` draws the
-//! first picture of each set with two axes or more; `--scan` says the scan positions of detectors that do not. The last line of
-//! the output is JSON: `sets`, each with `name`, `shape`, `dtype`, `axes` (`name`, `size`, `scale`, `offset`, `unit`).
+//! `--stats` reads every set and adds its sum, minimum and maximum (complex sets: the sum, as two numbers); `--png`
+//! draws the first picture of each set with two axes or more; `--scan` says the scan positions of detectors that do
+//! not. The last line of the output is JSON: `sets`, each with `name`, `shape`, `dtype`, `axes` (`name`, `size`,
+//! `scale`, `offset`, `unit`).
 
 use std::path::PathBuf;
 

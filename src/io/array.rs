@@ -7,12 +7,13 @@ use num_complex::Complex;
 
 use crate::error::Error;
 use crate::real::Real;
+use crate::shape::{checked_len, try_zeroed};
 use crate::tensor::{Tensor, TensorView};
 
 /// An array read from a file, of whatever element type the file holds.
 ///
-/// Booleans are read as `u8` (0 or 1), half-precision numbers as `f32`. Match on it to keep the stored type, or convert with
-/// [`Array::into_real`] and [`Array::into_complex`].
+/// Booleans are read as `u8` (0 or 1), half-precision numbers as `f32`. Match on it to keep the stored type, or convert
+/// with [`Array::into_real`] and [`Array::into_complex`].
 ///
 /// ```
 /// use exitwave::io::Array;
@@ -66,7 +67,8 @@ mod sealed {
     pub trait Sealed {}
 }
 
-/// Element types that the array formats store: the integers of 8 to 64 bits, `f32`, `f64` and their complex pairs. Sealed.
+/// Element types that the array formats store: the integers of 8 to 64 bits, `f32`, `f64` and their complex pairs.
+/// Sealed.
 pub trait NpyElement: sealed::Sealed + Pod + Default + Send + Sync + std::fmt::Debug {
     /// Kind and size in the npy notation, without the byte order: `"f4"`.
     #[doc(hidden)]
@@ -194,6 +196,14 @@ impl Array {
         each!(self, t => Ok(NpyElement::array(t.reshape(dims)?)))
     }
 
+    /// Zeros of the same element type.
+    pub(crate) fn zeros_like(&self, dims: &[usize]) -> Result<Array, Error> {
+        fn of<E: NpyElement>(_: &Tensor<E>, dims: &[usize]) -> Result<Array, Error> {
+            Ok(E::array(Tensor::from_vec(dims, try_zeroed::<E>(checked_len(dims)?)?)?))
+        }
+        each!(self, t => of(t, dims))
+    }
+
     /// Writes `part` into this array, its first element at `at`; it must lie within.
     ///
     /// # Errors
@@ -207,8 +217,8 @@ impl Array {
         each!(self, t => NpyElement::array(permute(t, order)))
     }
 
-    /// The elements as real numbers of type `T`, rounded where they must be. A tensor that has the type already is handed over
-    /// without a copy.
+    /// The elements as real numbers of type `T`, rounded where they must be. A tensor that has the type already is
+    /// handed over without a copy.
     ///
     /// # Errors
     /// [`Error::Unsupported`] when the elements are complex: taking a part silently would lose the other.
@@ -230,8 +240,8 @@ impl Array {
         }
     }
 
-    /// The elements as complex numbers; real ones get the imaginary part 0. A tensor that has the type already is handed over
-    /// without a copy.
+    /// The elements as complex numbers; real ones get the imaginary part 0. A tensor that has the type already is
+    /// handed over without a copy.
     ///
     /// # Errors
     /// None today; conversions of later element types may fail.

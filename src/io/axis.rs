@@ -7,8 +7,8 @@ use crate::units::{Angle, Energy, Length, SpatialFrequency, Time};
 /// One axis of a data set: element i stands at `offset + i · scale`, in the unit of the file.
 ///
 /// # Units
-/// The unit is kept as the file has it. [`Axis::step`] and [`Axis::start`] give the numbers as quantities; a unit that is not
-/// known stays text there too.
+/// The unit is kept as the file has it. [`Axis::step`] and [`Axis::start`] give the numbers as quantities; a unit that
+/// is not known stays text there too.
 ///
 /// ```
 /// use exitwave::io::{Axis, Quantity};
@@ -125,8 +125,8 @@ impl fmt::Display for Quantity {
     }
 }
 
-/// A number with the unit that the text names. Only unambiguous spellings are known: `"A"` on an axis is the ångström of the
-/// field's programs, never ampere; anything else is left as it is.
+/// A number with the unit that the text names. Only unambiguous spellings are known: `"A"` on an axis is the ångström
+/// of the field's programs, never ampere; anything else is left as it is.
 pub(crate) fn quantity(value: f64, unit: &str) -> Quantity {
     let text = unit.trim();
     // The prefix µ has two code points, and programs write `u` for want of either.

@@ -1,7 +1,7 @@
 //! BLO, the block files of NanoMEGAS: a scan of patterns and its virtual bright field.
 //!
-//! `IMGBLO`, 0x0102, address of the bright-field image, address of the patterns, …; each pattern is 0x55AA, its number (4 bytes),
-//! and 8-bit pixels. Little-endian.
+//! `IMGBLO`, 0x0102, address of the bright-field image, address of the patterns, …; each pattern is 0x55AA, its number
+//! (4 bytes), and 8-bit pixels. Little-endian.
 //!
 //! # References
 //! NanoMEGAS, "Block file format" notes; the header's fields as published by users of ASTAR.

@@ -172,7 +172,8 @@ impl<'a> Reader<'a> {
         Ok(out)
     }
 
-    /// `n` bytes of text, up to the first zero, without the blanks around it. Bytes that are no UTF-8 are taken as Latin-1.
+    /// `n` bytes of text, up to the first zero, without the blanks around it. Bytes that are no UTF-8 are taken as
+    /// Latin-1.
     pub(crate) fn text(&mut self, n: usize) -> Result<String, Error> {
         Ok(text(&self.take(n)?))
     }

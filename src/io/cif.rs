@@ -1,11 +1,12 @@
 //! CIF: unit cells with their symmetry expanded.
 //!
-//! A CIF is `data_NAME`, items `_name value`, and tables `loop_ _name … value …`. Values are words, or quoted, or lines between
-//! semicolons; a number may have its uncertainty in brackets.
+//! A CIF is `data_NAME`, items `_name value`, and tables `loop_ _name … value …`. Values are words, or quoted, or lines
+//! between semicolons; a number may have its uncertainty in brackets.
 //!
 //! # References
 //! S. R. Hall, F. H. Allen, I. D. Brown, "The Crystallographic Information File (CIF)", Acta Cryst. A47 (1991) 655.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use crate::error::Error;
@@ -18,6 +19,8 @@ use crate::units::{Angle, Area, Length};
 /// Largest file, and largest number of atoms that symmetry may make.
 const MAX_BYTES: u64 = 1 << 28;
 const MAX_ATOMS: usize = 10_000_000;
+/// A space group has at most 192 operations in its cell; larger cells of it have more.
+const MAX_OPERATIONS: usize = 2000;
 /// Atoms that symmetry brings closer together than this are one atom.
 const SAME: f64 = 0.01;
 
@@ -49,8 +52,8 @@ pub struct CifAtom {
     pub position: [f64; 3],
     /// Probability that it is there.
     pub occupancy: f64,
-    /// Mean square displacement along a line, U; from B = 8π²U where the file has that, from the mean of U_ij where it has only
-    /// those.
+    /// Mean square displacement along a line, U; from B = 8π²U where the file has that, from the mean of U_ij where it
+    /// has only those.
     pub u_iso: Option<Area>,
 }
 
@@ -59,8 +62,8 @@ pub struct CifAtom {
 /// # Errors
 /// - [`Error::Io`],
 /// - [`Error::Format`] when there is no such block, or a number is none,
-/// - [`Error::Unsupported`] when the file names a space group other than P 1 with neither its operations nor a Hall symbol that
-///   gives them: they are not guessed.
+/// - [`Error::Unsupported`] when the file names a space group other than P 1 with neither its operations nor a Hall
+///   symbol that gives them: they are not guessed.
 pub fn read(path: impl AsRef<Path>) -> Result<CifStructure, Error> {
     let path = path.as_ref();
     let file = FileAt::open(path)?;
@@ -79,7 +82,8 @@ pub fn read(path: impl AsRef<Path>) -> Result<CifStructure, Error> {
 ///
 /// # Examples
 /// ```
-/// let cif = "data_x\n_cell_length_a 4\n_cell_length_b 4\n_cell_length_c 4\n_cell_angle_alpha 90\n_cell_angle_beta 90\n\
+/// let cif = "data_x\n_cell_length_a 4\n_cell_length_b 4\n_cell_length_c 4\n_cell_angle_alpha 90\n\
+///     _cell_angle_beta 90\n\
 ///     _cell_angle_gamma 90\nloop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\n'x+1/2, y+1/2, z'\nloop_\n_atom_site_label\n\
 ///     _atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\nAu1 0 0 0\n";
 /// let cell = exitwave::io::cif::parse(cif)?;
@@ -148,13 +152,19 @@ fn words(text: &str) -> Vec<Word<'_>> {
     out
 }
 
+/// Value and line.
+type Item<'a> = (&'a str, usize);
+
+/// A table: its names, and its values row by row.
+type Table<'a> = (Vec<String>, Vec<Item<'a>>);
+
 /// Items and tables of a data block.
 #[derive(Default)]
 struct Block<'a> {
     name: String,
     items: Vec<(String, &'a str, usize)>,
     /// Names, and values row by row with their line.
-    loops: Vec<(Vec<String>, Vec<(&'a str, usize)>)>,
+    loops: Vec<Table<'a>>,
 }
 
 fn blocks<'a>(words: &[Word<'a>]) -> Vec<Block<'a>> {
@@ -207,7 +217,7 @@ impl<'a> Block<'a> {
     }
 
     /// The table that has a column of one of these names: width, and column.
-    fn table(&self, names: &[&str]) -> Option<(&[String], &[(&'a str, usize)], usize)> {
+    fn table(&self, names: &[&str]) -> Option<(&[String], &[Item<'a>], usize)> {
         self.loops.iter().find_map(|(columns, values)| {
             let at = columns.iter().position(|c| names.contains(&c.replace('.', "_").as_str()))?;
             Some((columns.as_slice(), values.as_slice(), at))
@@ -247,7 +257,7 @@ fn parse_at(text: &str, path: &Path) -> Result<CifStructure, Error> {
 
     let operations = operations(block, path)?;
     let sites = sites(block, path, &metric)?;
-    if operations.len().saturating_mul(sites.len()) > MAX_ATOMS {
+    if operations.len() > MAX_OPERATIONS || operations.len().saturating_mul(sites.len()) > MAX_ATOMS {
         let reason = format!("{} operations on {} sites", operations.len(), sites.len());
         return Err(Error::format("cif", path, 0, reason));
     }
@@ -346,6 +356,13 @@ fn sites(block: &Block<'_>, path: &Path, g: &[[f64; 3]; 3]) -> Result<Vec<CifAto
         let line = values.last().map_or(0, |v| v.1);
         return Err(wrong(line, format!("{} values for {} columns of atoms", values.len(), columns.len())));
     }
+    // Where the U_ij of each label stand.
+    let aniso: HashMap<&str, usize> = match block.table(&["_atom_site_aniso_label"]) {
+        Some((columns, values, at)) => {
+            values.chunks_exact(columns.len()).enumerate().map(|(k, r)| (r[at].0, k)).collect()
+        }
+        None => HashMap::new(),
+    };
     let mut out = Vec::new();
     for row in values.chunks_exact(columns.len()) {
         let mut position = [0.0; 3];
@@ -362,7 +379,7 @@ fn sites(block: &Block<'_>, path: &Path, g: &[[f64; 3]; 3]) -> Result<Vec<CifAto
         let u_iso = match (optional(u)?, optional(b)?) {
             (Some(u), _) => Some(u),
             (None, Some(b)) => Some(b / eight_pi2),
-            (None, None) => anisotropic(block, path, name, g)?,
+            (None, None) => anisotropic(block, path, &aniso, name, g)?,
         };
         out.push(CifAtom {
             symbol,
@@ -376,9 +393,16 @@ fn sites(block: &Block<'_>, path: &Path, g: &[[f64; 3]; 3]) -> Result<Vec<CifAto
 }
 
 /// U_eq = ⅓ Σ_ij U_ij a*_i a*_j (a_i · a_j), from the table of U_ij.
-fn anisotropic(block: &Block<'_>, path: &Path, label: &str, g: &[[f64; 3]; 3]) -> Result<Option<f64>, Error> {
-    let Some((columns, values, at)) = block.table(&["_atom_site_aniso_label"]) else { return Ok(None) };
-    let Some(row) = values.chunks_exact(columns.len()).find(|row| row[at].0 == label) else { return Ok(None) };
+fn anisotropic(
+    block: &Block<'_>,
+    path: &Path,
+    rows: &HashMap<&str, usize>,
+    label: &str,
+    g: &[[f64; 3]; 3],
+) -> Result<Option<f64>, Error> {
+    let Some((columns, values, _)) = block.table(&["_atom_site_aniso_label"]) else { return Ok(None) };
+    let row = rows.get(label).and_then(|k| values.chunks_exact(columns.len()).nth(*k));
+    let Some(row) = row else { return Ok(None) };
     let column = |i: usize, j: usize| {
         let name = format!("_atom_site_aniso_u_{}{}", i.min(j) + 1, i.max(j) + 1);
         columns.iter().position(|c| c.replace('.', "_") == name)

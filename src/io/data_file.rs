@@ -12,6 +12,7 @@ use crate::io::coded::{Coded, part_of};
 use crate::io::file::FileAt;
 use crate::io::frames::SetFrames;
 use crate::io::hdf5_set::Hdf5Set;
+use crate::io::hdf5_virtual::VirtualSet;
 use crate::io::layout::Strided;
 use crate::io::meta::Meta;
 use crate::io::npz::Npz;
@@ -28,8 +29,8 @@ pub struct OpenParams {
     pub access: Access,
     /// Largest number of bytes of one read, and of what a compressed or textual file may unpack to.
     pub limits: Limits,
-    /// Scan positions `[y, x]` for detectors whose files do not say them (MIB, EMPAD, MRC movies, raw Dectris data). A frame
-    /// list whose length is another is an error.
+    /// Scan positions `[y, x]` for detectors whose files do not say them (MIB, EMPAD, MRC movies, raw Dectris data). A
+    /// frame list whose length is another is an error.
     pub scan: Option<[usize; 2]>,
 }
 
@@ -39,8 +40,8 @@ pub enum Access {
     /// Positioned reads: a file that is cut short while it is open gives an error.
     #[default]
     Read,
-    /// A memory map, where the format is raw. The file must not be shortened or rewritten while it is open: the first kills the
-    /// process, the second mixes old and new values.
+    /// A memory map, where the format is raw. The file must not be shortened or rewritten while it is open: the first
+    /// kills the process, the second mixes old and new values.
     Map,
 }
 
@@ -78,6 +79,7 @@ pub(crate) enum Store {
     Strided(Strided),
     Coded(Coded),
     Hdf5(Hdf5Set),
+    Hdf5Virtual(VirtualSet),
     Pages(TiffPages),
     Zarr(ZarrSet),
     Npz(Arc<Npz>, String),
@@ -90,6 +92,7 @@ impl Store {
             Store::Strided(s) => s.read(ranges),
             Store::Coded(c) => c.read(ranges),
             Store::Hdf5(h) => h.read(ranges),
+            Store::Hdf5Virtual(v) => v.read(ranges),
             Store::Pages(p) => p.read(ranges),
             Store::Zarr(z) => z.read(ranges),
             Store::Npz(npz, name) => part_of(&npz.get(name)?, ranges),
@@ -140,8 +143,8 @@ pub struct DataFile {
 
 /// Opens a file of any supported format, which is recognised by its content.
 ///
-/// Files that belong to it are found beside it: the `.hdr` of a MIB file, the `.raw` of an EMPAD `.xml`, the `.rawtlt` of a tilt
-/// series, the parts of a TVIPS recording.
+/// Files that belong to it are found beside it: the `.hdr` of a MIB file, the `.raw` of an EMPAD `.xml`, the `.rawtlt`
+/// of a tilt series, the parts of a TVIPS recording.
 ///
 /// # Errors
 /// - [`Error::Io`] when it cannot be read,
@@ -168,8 +171,8 @@ pub fn open_with(path: impl AsRef<Path>, params: OpenParams) -> Result<DataFile,
     finish(path, contents, params)
 }
 
-/// Reads a file that is in memory; `name` stands for its path, of which some formats need the ending. Files beside it are not
-/// looked for.
+/// Reads a file that is in memory; `name` stands for its path, of which some formats need the ending. Files beside it
+/// are not looked for.
 ///
 /// # Errors
 /// As [`open`].
@@ -269,7 +272,8 @@ impl DataFile {
         self.read_part(set, &ranges)
     }
 
-    /// Reads a part of a set, one range an axis. Raw formats read no more than that, chunked ones the chunks that it meets.
+    /// Reads a part of a set, one range an axis. Raw formats read no more than that, chunked ones the chunks that it
+    /// meets.
     ///
     /// # Shapes
     /// The result has the lengths of the ranges, axes of length 1 included.
@@ -285,10 +289,11 @@ impl DataFile {
             let ends: Vec<usize> = ranges.iter().map(|r| r.end).collect();
             return Err(Error::shape("DataFile::read_part: ranges within", dims, &ends));
         }
-        let len = checked_len(&ranges.iter().map(Range::len).collect::<Vec<_>>())?;
+        let wanted: Vec<usize> = ranges.iter().map(Range::len).collect();
+        let len = checked_len(&wanted)?;
         self.limits.check((len as u64).saturating_mul(element_size(set.info.dtype)))?;
         if len == 0 {
-            return empty(set.info.dtype, ranges);
+            return empty(set.info.dtype, &wanted);
         }
         set.store.read(ranges)
     }
@@ -318,11 +323,10 @@ pub(crate) fn element_size(dtype: &str) -> u64 {
 }
 
 /// An array without elements, of the right type.
-fn empty(dtype: &str, ranges: &[Range<usize>]) -> Result<Array, Error> {
-    let dims: Vec<usize> = ranges.iter().map(Range::len).collect();
+pub(crate) fn empty(dtype: &str, dims: &[usize]) -> Result<Array, Error> {
     macro_rules! none {
         ($variant:ident) => {
-            Array::$variant(crate::tensor::Tensor::from_vec(&dims, Vec::new())?)
+            Array::$variant(crate::tensor::Tensor::from_vec(dims, Vec::new())?)
         };
     }
     Ok(match dtype {

@@ -1,7 +1,7 @@
 //! Gatan DigitalMicrograph, DM3 and DM4: images, stacks, spectra, spectrum images, 4D-STEM, several images a file.
 //!
-//! Each image of `ImageList` has `ImageData` (type, dimensions with the fastest first, calibrations, the array) and `ImageTags`.
-//! Element i of an axis stands at (i − Origin) · Scale. Thumbnails are left out.
+//! Each image of `ImageList` has `ImageData` (type, dimensions with the fastest first, calibrations, the array) and
+//! `ImageTags`. Element i of an axis stands at (i − Origin) · Scale. Thumbnails are left out.
 //!
 //! # References
 //! As [`crate::io::dm_tags`].
@@ -159,8 +159,9 @@ fn is_energy(axis: &Axis) -> bool {
     matches!(quantity(1.0, &axis.unit), Quantity::Energy(_))
 }
 
-/// Where each axis of ours is in the file. Spectrum images have the energy as the slowest axis: it becomes the last. Scans of
-/// patterns whose fast axes are lengths and slow ones reciprocal have the patterns first: they become the last two.
+/// Where each axis of ours is in the file. Spectrum images have the energy as the slowest axis: it becomes the last.
+/// Scans of patterns whose fast axes are lengths and slow ones reciprocal have the patterns first: they become the last
+/// two.
 fn axis_order(axes: &[Axis], image: &Tag) -> Vec<usize> {
     let mut order: Vec<usize> = (0..axes.len()).collect();
     let format = image.text("ImageTags/Meta Data/Format").unwrap_or("");
@@ -201,8 +202,8 @@ pub(crate) fn named(mut axes: Vec<Axis>) -> Vec<Axis> {
     axes
 }
 
-/// The packed transform of a real image of h × w pixels: its columns of frequency 0, −1, … −⌊w/2⌋, rows with the zero frequency
-/// in the middle. The other columns follow from F(−k) = F(k)*.
+/// The packed transform of a real image of h × w pixels: its columns of frequency 0, −1, … −⌊w/2⌋, rows with the zero
+/// frequency in the middle. The other columns follow from F(−k) = F(k)*.
 fn packed(bytes: &Bytes, at: u64, element: Element, order: Order, dims: &[usize]) -> Result<Coded, Error> {
     let &[h, w] = dims else {
         return Err(Error::Unsupported { what: format!("a packed transform of dimensions {dims:?}") });

@@ -1,9 +1,10 @@
 //! The tag tree of DigitalMicrograph files, versions 3 and 4.
 //!
-//! A file is a version (3 or 4), a length, a byte order and a group of tags. A group is two flags, a number of tags and the tags;
-//! a tag is a group or a value. A value begins with `%%%%` and a list of words that describe it: a plain number, a structure
-//! (its fields), a string, an array (its element, which may be a structure, and its length). All of this is big-endian; only the
-//! values are in the byte order of the file. Version 4 has lengths of 8 bytes where version 3 has 4, and a length before each tag.
+//! A file is a version (3 or 4), a length, a byte order and a group of tags. A group is two flags, a number of tags and
+//! the tags; a tag is a group or a value. A value begins with `%%%%` and a list of words that describe it: a plain
+//! number, a structure (its fields), a string, an array (its element, which may be a structure, and its length). All of
+//! this is big-endian; only the values are in the byte order of the file. Version 4 has lengths of 8 bytes where
+//! version 3 has 4, and a length before each tag.
 //!
 //! # References
 //! Notes on the DM3 and DM4 formats by C. B. Boothroyd and by G. Jefferis, as published on the web.
@@ -214,7 +215,8 @@ impl Parser<'_> {
     }
 }
 
-/// The kinds of a structure's fields: the description is 15, name length, number of fields, then name length and kind of each.
+/// The kinds of a structure's fields: the description is 15, name length, number of fields, then name length and kind
+/// of each.
 fn fields(info: &[u64]) -> Option<Vec<u64>> {
     let n = usize::try_from(*info.get(2)?).ok()?;
     let pairs = info.get(3..)?;

@@ -3,8 +3,8 @@
 //! The first 128 rows of a frame are the pattern, the last two the detector's own notes; little-endian `f32`.
 //!
 //! # References
-//! M. W. Tate et al., "High dynamic range pixel array detector for scanning transmission electron microscopy", Microsc. Microanal.
-//! 22 (2016) 237; the XML is as the acquisition program writes it.
+//! M. W. Tate et al., "High dynamic range pixel array detector for scanning transmission electron microscopy", Microsc.
+//! Microanal. 22 (2016) 237; the XML is as the acquisition program writes it.
 
 use crate::error::Error;
 use crate::io::axis::Axis;
@@ -67,7 +67,7 @@ pub(crate) fn read_raw(bytes: &Bytes, beside: Beside, params: &OpenParams) -> Re
 
 fn frames(bytes: &Bytes, metadata: Meta, params: &OpenParams) -> Result<Contents, Error> {
     let wrong = |reason: String| Error::format("empad", bytes.path(), 0, reason);
-    if bytes.len() == 0 || bytes.len() % FRAME != 0 {
+    if bytes.len() == 0 || !bytes.len().is_multiple_of(FRAME) {
         return Err(wrong(format!("{} bytes are no whole number of frames of {FRAME}", bytes.len())));
     }
     let n = (bytes.len() / FRAME) as usize;

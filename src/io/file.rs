@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::Error;
 
-/// Writes a file under a temporary name in the same folder and renames it when it is complete: a failure leaves the old file, or
-/// none, never a half-written one.
+/// Writes a file under a temporary name in the same folder and renames it when it is complete: a failure leaves the old
+/// file, or none, never a half-written one.
 ///
 /// # Errors
 /// [`Error::Io`], and whatever `write` gives.

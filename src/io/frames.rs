@@ -111,12 +111,13 @@ fn packed_frame(s: &Strided, axes: usize) -> Option<Gap> {
     let (dims, strides, size) = (&s.dims, &s.strides, s.element.size() as i64);
     let mut run = size;
     for axis in (axes - 2..axes).rev() {
-        if dims[axis] > 1 && strides[axis] != run {
+        if dims[axis] > 1 && strides[axis].abs() != run || axis + 1 == axes && strides[axis] < 0 {
             return None;
         }
         run *= dims[axis] as i64;
     }
-    let mut gap = if s.table.is_some() { Gap::Some } else { Gap::None };
+    // Rows that run backwards are turned round frame by frame.
+    let mut gap = if s.table.is_some() || strides[axes - 2] < 0 { Gap::Some } else { Gap::None };
     for axis in (0..axes - 2).rev() {
         if dims[axis] > 1 && strides[axis] != run {
             gap = Gap::Some;

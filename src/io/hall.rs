@@ -1,12 +1,13 @@
 //! Space groups from their Hall symbols, for CIF files that name a group without listing its operations.
 //!
-//! A symbol is a lattice (P A B C I R H F, `-` for a centre of inversion) and up to four generators: `-` (with inversion), the
-//! order of a rotation, a screw component, an axis (x y z ' " *), translations (a b c n u v w d). The axis may be left out: the
-//! first rotation is along c; a second one of order 2 along a after 2 or 4, along a − b after 3 or 6; a third of order 3 along
-//! a + b + c.
+//! A symbol is a lattice (P A B C I R H F, `-` for a centre of inversion) and up to four generators: `-` (with
+//! inversion), the order of a rotation, a screw component, an axis (x y z ' " *), translations (a b c n u v w d). The
+//! axis may be left out: the first rotation is along c; a second one of order 2 along a after 2 or 4, along a − b after
+//! 3 or 6; a third of order 3 along a + b + c.
 //!
 //! # References
-//! S. R. Hall, "Space-group notation with an explicit origin", Acta Cryst. A37 (1981) 517; International Tables B, A1.4.2.3.
+//! S. R. Hall, "Space-group notation with an explicit origin", Acta Cryst. A37 (1981) 517; International Tables B,
+//! A1.4.2.3.
 
 use crate::io::symmetry::Operation;
 

@@ -1,8 +1,9 @@
 //! HDF5 files: what is in them, attributes, whole data sets and parts of them.
 //!
-//! The container is read by a library written in Rust; this file is the only one that knows it. Chunks may be compressed by
-//! deflate, shuffle, n-bit, scale-offset, szip, LZF, LZ4 and bitshuffle with LZ4. Soft and hard links are followed, and external
-//! links into files of the same folder. Virtual data sets and compound types other than complex numbers are not supported.
+//! The container is read by a library written in Rust; this file is the only one that knows it. Chunks may be
+//! compressed by deflate, shuffle, n-bit, scale-offset, szip, LZF, LZ4 and bitshuffle with LZ4. Soft and hard links are
+//! followed, and external links into files of the same folder. Virtual data sets and compound types other than complex
+//! numbers are not supported.
 //!
 //! # References
 //! The HDF Group, "HDF5 File Format Specification, version 3.0".
@@ -23,7 +24,8 @@ use hdf5_reader::{
 use crate::error::Error;
 use crate::io::array::{Array, NpyElement};
 use crate::io::hdf5_types::{Kind, attribute};
-use crate::io::{hdf5_filters, hdf5_links};
+use crate::io::hdf5_virtual::VirtualSet;
+use crate::io::{hdf5_filters, hdf5_links, hdf5_virtual};
 use crate::shape::{Limits, checked_len};
 use crate::tensor::Tensor;
 
@@ -33,7 +35,8 @@ pub use crate::io::hdf5_types::Attribute;
 /// Largest number of objects that are listed, and of groups inside groups.
 const MAX_OBJECTS: usize = 100_000;
 const MAX_DEPTH: usize = 64;
-/// What a file may unpack to without being asked for more by [`Hdf5::open_with`]: this many times its length, at least 1 GiB.
+/// What a file may unpack to without being asked for more by [`Hdf5::open_with`]: this many times its length, at least
+/// 1 GiB.
 const PLAUSIBLE_EXPANSION: u64 = 1100;
 const PLAUSIBLE_BYTES: u64 = 1 << 30;
 
@@ -113,8 +116,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl ExternalLinkResolver for Beside {
-    /// An absolute name, or one that climbs out of the folder, is looked for by its last part only. A file that is absent or
-    /// unreadable leaves the link dangling, so that the rest of the group can still be listed.
+    /// An absolute name, or one that climbs out of the folder, is looked for by its last part only. A file that is
+    /// absent or unreadable leaves the link dangling, so that the rest of the group can still be listed.
     fn resolve_external_link(&self, filename: &str) -> Result<Option<Hdf5File>, Fault> {
         let Some(opened) = self.opened.upgrade() else { return Ok(None) };
         let name = Path::new(filename);
@@ -171,8 +174,8 @@ fn options(file_len: u64, limits: Option<Limits>) -> OpenOptions {
 }
 
 impl Hdf5 {
-    /// Opens a file. One read may give at most 1100 times the file's length, or 1 GiB if that is more; a set of fill values
-    /// beyond that needs [`Hdf5::open_with`].
+    /// Opens a file. One read may give at most 1100 times the file's length, or 1 GiB if that is more; a set of fill
+    /// values beyond that needs [`Hdf5::open_with`].
     ///
     /// # Errors
     /// - [`Error::Io`] when the file cannot be read,
@@ -222,8 +225,8 @@ impl Hdf5 {
         Ok(Hdf5 { path: PathBuf::new(), file, opened: Arc::default(), budget: budget(len, limits) })
     }
 
-    /// Lists all groups and data sets below the root, a group before its members. A group that several links reach is entered
-    /// once.
+    /// Lists all groups and data sets below the root, a group before its members. A group that several links reach is
+    /// entered once.
     ///
     /// # Errors
     /// - [`Error::Format`] when a group is malformed,
@@ -308,6 +311,40 @@ impl Hdf5 {
         check_budget(self.budget, &dims, size)?;
         let strings = set.read_strings().map_err(|e| convert(&self.path, e))?;
         Tensor::from_vec(&dims, strings)
+    }
+
+    /// A virtual data set with its sources open; none when `path` is of another kind. Sources are looked for as
+    /// external links are.
+    pub(crate) fn virtual_set(&self, path: &str) -> Result<Option<VirtualSet>, Error> {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let failed = |e| convert(&self.path, e);
+        let group = self.file.group(if folder.is_empty() { "/" } else { folder }).map_err(failed)?;
+        let Some(described) = hdf5_virtual::describe(&group, name).map_err(failed)? else { return Ok(None) };
+        let mut set = VirtualSet { dims: described.dims, dtype: "", pieces: Vec::new() };
+        check_budget(u64::MAX, &set.dims, 16)?;
+        for piece in described.pieces {
+            let source = match piece.file.as_str() {
+                "." => self.data(&piece.set)?,
+                file => {
+                    let beside = Path::new(Path::new(file).file_name().unwrap_or_default());
+                    let parent = self.path.parent().filter(|_| !self.path.as_os_str().is_empty());
+                    let parent = parent.ok_or_else(|| Error::Unsupported { what: format!("{file} beside no file") })?;
+                    Hdf5::open_limited(&parent.join(beside), self.opened.limits)?.data(&piece.set)?
+                }
+            };
+            set.dtype = match source.kind.name() {
+                "bool" => "u8",
+                "f16" => "f32",
+                other => other,
+            };
+            set.piece(piece, source)?;
+        }
+        if set.pieces.windows(2).any(|p| p[0].0.kind.name() != p[1].0.kind.name()) || set.pieces.is_empty() {
+            return Err(Error::Unsupported {
+                what: format!("{path}: a virtual set of several element types, or of none"),
+            });
+        }
+        Ok(Some(set))
     }
 
     /// A data set of numbers, ready to be read.

@@ -9,8 +9,8 @@
 //! | CXI, and everything else | – | each data set of numbers |
 //!
 //! # References
-//! - EMD: NCEM, "Electron Microscopy Datasets" 0.2; py4DSTEM's 1.0. HyperSpy's file specification 3.1. CXI file format 1.6
-//!   (F. R. N. C. Maia, Nat. Methods 9 (2012) 854). NeXus definition NXmx.
+//! - EMD: NCEM, "Electron Microscopy Datasets" 0.2; py4DSTEM's 1.0. HyperSpy's file specification 3.1. CXI file format
+//!   1.6 (F. R. N. C. Maia, Nat. Methods 9 (2012) 854). NeXus definition NXmx.
 
 use std::sync::Arc;
 
@@ -186,8 +186,8 @@ fn hspy(tree: &Tree<'_>) -> Result<Vec<Set>, Error> {
     Ok(sets)
 }
 
-/// EMD of NCEM (0.2: `dim1` …), py4DSTEM (1.0: `dim0` …), Prismatic, FPD: a group with `emd_group_type` holds one array of
-/// numbers and a vector an axis, whole or its first two values, with name and units.
+/// EMD of NCEM (0.2: `dim1` …), py4DSTEM (1.0: `dim0` …), Prismatic, FPD: a group with `emd_group_type` holds one array
+/// of numbers and a vector an axis, whole or its first two values, with name and units.
 fn emd(tree: &Tree<'_>) -> Result<Vec<Set>, Error> {
     let mut sets = Vec::new();
     for group in tree.objects {
@@ -296,6 +296,14 @@ fn nexus(tree: &Tree<'_>, params: &OpenParams) -> Result<Vec<Set>, Error> {
 fn plain(tree: &Tree<'_>) -> Result<Vec<Set>, Error> {
     let mut sets = Vec::new();
     for object in tree.objects {
+        if matches!(object.kind, ObjectKind::Unreadable { .. })
+            && let Ok(Some(set)) = tree.file.virtual_set(&object.path)
+        {
+            let axes = set.dims.iter().map(|&n| Axis::plain("", n)).collect();
+            let info = SetInfo::new(object.path.trim_start_matches('/'), set.dtype, axes);
+            sets.push(Set::new(info, Store::Hdf5Virtual(set)));
+            continue;
+        }
         let Some(dims) = numeric(object).filter(|d| !d.is_empty()) else { continue };
         let axes = dims.iter().map(|&n| Axis::plain("", n)).collect();
         // A layout that the reader does not know must not spoil the other sets.

@@ -1,8 +1,8 @@
-//! Decoders of the compressions that detectors put into HDF5 chunks and that the HDF5 reader does not bring along: LZF (filter
-//! 32000), LZ4 (32004) and bitshuffle with LZ4 (32008).
+//! Decoders of the compressions that detectors put into HDF5 chunks and that the HDF5 reader does not bring along: LZF
+//! (filter 32000), LZ4 (32004) and bitshuffle with LZ4 (32008).
 //!
-//! Each takes its input as it is: a declared size beyond what the compressed bytes can expand to is an error before memory is
-//! allocated, and no stream can write beyond the size that was declared.
+//! Each takes its input as it is: a declared size beyond what the compressed bytes can expand to is an error before
+//! memory is allocated, and no stream can write beyond the size that was declared.
 //!
 //! # References
 //! - LZ4: "LZ4 Block Format Description", Y. Collet; framing in HDF5: The HDF Group, "LZ4 filter", registered filters.
@@ -18,8 +18,9 @@ const LZF_EXPANSION: usize = 88;
 
 /// Decodes one LZ4 block to exactly `len` bytes, appended to `out`.
 ///
-/// A block is a row of sequences: a token (4 bits of literal count, 4 bits of match length − 4), more length bytes while they
-/// are 255, the literals, a distance of 2 bytes (little-endian) back into the output, more length bytes. The last has no match.
+/// A block is a row of sequences: a token (4 bits of literal count, 4 bits of match length − 4), more length bytes
+/// while they are 255, the literals, a distance of 2 bytes (little-endian) back into the output, more length bytes. The
+/// last has no match.
 fn lz4_block(mut input: &[u8], len: usize, out: &mut Vec<u8>) -> Result<(), Wrong> {
     let start = out.len();
     let end = start + len;
@@ -102,8 +103,8 @@ fn with_capacity(n: usize) -> Result<Vec<u8>, Wrong> {
     Ok(out)
 }
 
-/// Filter 32004: total size (8 bytes, big-endian), block size (4), then blocks of compressed size (4) and LZ4 block; a block whose
-/// compressed size is its size is stored as it is.
+/// Filter 32004: total size (8 bytes, big-endian), block size (4), then blocks of compressed size (4) and LZ4 block; a
+/// block whose compressed size is its size is stored as it is.
 pub(crate) fn lz4(mut input: &[u8]) -> Result<Vec<u8>, Wrong> {
     let total = declared_size(&mut input, LZ4_EXPANSION)?;
     let block = be32(&mut input)?;
@@ -124,11 +125,12 @@ pub(crate) fn lz4(mut input: &[u8]) -> Result<Vec<u8>, Wrong> {
     Ok(out)
 }
 
-/// Filter 32008. Options: versions (2), element size, block size in elements (0: the default), compression (0 none, 2 LZ4).
+/// Filter 32008. Options: versions (2), element size, block size in elements (0: the default), compression (0 none, 2
+/// LZ4).
 ///
-/// With LZ4 the chunk is: total size (8 bytes, big-endian), block size in bytes (4), then blocks of compressed size (4) and LZ4
-/// block, each bit-transposed before it was compressed. The last block holds the rest rounded down to 8 elements; fewer than 8
-/// elements at the end are stored as they are.
+/// With LZ4 the chunk is: total size (8 bytes, big-endian), block size in bytes (4), then blocks of compressed size (4)
+/// and LZ4 block, each bit-transposed before it was compressed. The last block holds the rest rounded down to 8
+/// elements; fewer than 8 elements at the end are stored as they are.
 pub(crate) fn bitshuffle(options: &[u32], element_size: usize, mut input: &[u8]) -> Result<Vec<u8>, Wrong> {
     let size = options.get(2).map_or(element_size, |&s| s as usize);
     if size == 0 || size > 1 << 16 {
@@ -176,8 +178,9 @@ fn default_block(size: usize) -> usize {
 
 /// Undoes the bit transposition of one block and appends it.
 ///
-/// The block holds, for byte b of the elements and bit k of that byte, a row of n/8 bytes whose bit i (lowest first) is that
-/// bit of element i: 8·size rows. Eight elements are one byte of each of 8 rows, an 8 × 8 bit matrix that is transposed at once.
+/// The block holds, for byte b of the elements and bit k of that byte, a row of n/8 bytes whose bit i (lowest first) is
+/// that bit of element i: 8·size rows. Eight elements are one byte of each of 8 rows, an 8 × 8 bit matrix that is
+/// transposed at once.
 fn unshuffle_bits(block: &[u8], size: usize, out: &mut Vec<u8>) {
     let row = block.len() / (8 * size);
     let start = out.len();
@@ -206,8 +209,8 @@ fn transpose_8x8(bytes: [u8; 8]) -> [u8; 8] {
 
 /// Filter 32000. Options: revisions (2), size of the chunk in bytes.
 ///
-/// A control byte c < 32: c + 1 literals follow. Else the upper 3 bits give the match length − 2 (7: one more byte is added), the
-/// lower 5 bits and the next byte its distance − 1.
+/// A control byte c < 32: c + 1 literals follow. Else the upper 3 bits give the match length − 2 (7: one more byte is
+/// added), the lower 5 bits and the next byte its distance − 1.
 pub(crate) fn lzf(options: &[u32], mut input: &[u8]) -> Result<Vec<u8>, Wrong> {
     let possible = input.len().saturating_mul(LZF_EXPANSION);
     let declared = options.get(2).map_or(possible, |&n| n as usize);

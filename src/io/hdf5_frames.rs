@@ -12,8 +12,8 @@ use crate::tensor::Tensor;
 /// Bytes that are unpacked at once beside the caller's buffer.
 const BLOCK: usize = 1 << 24;
 
-/// A data set of 4 axes `[scan_y, scan_x, det_y, det_x]` or 3 `[frame, det_y, det_x]` in an HDF5 file, read when frames are
-/// asked for. A chunk that holds several frames is unpacked once while it is among the last 64 MiB of chunks.
+/// A data set of 4 axes `[scan_y, scan_x, det_y, det_x]` or 3 `[frame, det_y, det_x]` in an HDF5 file, read when frames
+/// are asked for. A chunk that holds several frames is unpacked once while it is among the last 64 MiB of chunks.
 pub struct Hdf5Frames {
     data: Data,
     shape: [usize; 4],

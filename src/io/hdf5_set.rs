@@ -1,4 +1,5 @@
-//! A data set of an HDF5 file as the common model sees it: with its axes in our order, or several of them one behind the other.
+//! A data set of an HDF5 file as the common model sees it: with its axes in our order, or several of them one behind
+//! the other.
 
 use std::ops::Range;
 
@@ -66,12 +67,13 @@ impl Hdf5Set {
                 let mut parts = Parts::new(ranges)?;
                 let (rows, inside) = (ranges[0].clone(), ranges[1].clone());
                 // Whole rows of the scan are one part.
-                let pieces: Vec<Range<usize>> = if inside == (0..*columns) {
-                    vec![rows.start * columns..rows.end * columns]
-                } else {
-                    rows.map(|y| y * columns + inside.start..y * columns + inside.end).collect()
+                let whole = inside == (0..*columns);
+                let piece = |y: usize| match whole {
+                    true => rows.start * columns..rows.end * columns,
+                    false => y * columns + inside.start..y * columns + inside.end,
                 };
-                for piece in pieces {
+                let count = if whole { 1 } else { rows.len() };
+                for piece in rows.clone().take(count).map(piece) {
                     let mut stored = ranges[1..].to_vec();
                     stored[0] = piece;
                     let array = self.stored(&stored)?;

@@ -132,11 +132,12 @@ impl Kind {
         }
     }
 
-    /// Compares the bit layout of a stored integer or floating-point type with that of the processor: other floats of the same
-    /// size (bfloat16, VAX), and integers of fewer bits than their bytes hold, must not be read as if they were ordinary.
+    /// Compares the bit layout of a stored integer or floating-point type with that of the processor: other floats of
+    /// the same size (bfloat16, VAX), and integers of fewer bits than their bytes hold, must not be read as if they
+    /// were ordinary.
     ///
-    /// `message` is the datatype message: class and version, 3 bytes of flags, size (4), then for integers bit offset (2) and
-    /// precision (2); for floats also exponent position and width, mantissa position and width, bias (4).
+    /// `message` is the datatype message: class and version, 3 bytes of flags, size (4), then for integers bit offset
+    /// (2) and precision (2); for floats also exponent position and width, mantissa position and width, bias (4).
     pub(crate) fn check_layout(self, message: &[u8]) -> Result<Kind, String> {
         let ordinary = match (message.first().map(|b| b & 15), message) {
             (Some(0), [_, flags, _, _, _, _, _, _, o0, o1, p0, p1, ..]) => {

@@ -1,13 +1,13 @@
 //! HDF5: writing of arrays with their calibration.
 //!
-//! The file follows the EMD convention, which HyperSpy, py4DSTEM and ncempy open and h5py users understand: a group an array, in
-//! it `data` and a vector `dim1` … an axis with `name` and `units`. Of HDF5 only the oldest parts are used: superblock 0, object
-//! headers 1, groups of one B-tree node, contiguous data. Data come first, so that all addresses are known when the headers are
-//! built.
+//! The file follows the EMD convention, which HyperSpy, py4DSTEM and ncempy open and h5py users understand: a group an
+//! array, in it `data` and a vector `dim1` … an axis with `name` and `units`. Of HDF5 only the oldest parts are used:
+//! superblock 0, object headers 1, groups of one B-tree node, contiguous data. Data come first, so that all addresses
+//! are known when the headers are built.
 //!
 //! # References
-//! - The HDF Group, "HDF5 File Format Specification, version 3.0": II.A (superblock 0), III.A.1 (B-tree 1), III.B (symbol table
-//!   nodes), III.D (local heaps), IV.A.1.a (headers 1), IV.A.2 (messages 1, 3, 5, 8, 12, 17).
+//! - The HDF Group, "HDF5 File Format Specification, version 3.0": II.A (superblock 0), III.A.1 (B-tree 1), III.B
+//!   (symbol table nodes), III.D (local heaps), IV.A.1.a (headers 1), IV.A.2 (messages 1, 3, 5, 8, 12, 17).
 //! - NCEM, "Electron Microscopy Datasets", 0.2.
 
 use std::io::Write;
@@ -18,7 +18,7 @@ use crate::io::array::ArrayRef;
 use crate::io::axis::Axis;
 use crate::io::file::replace;
 
-/// An array with its name and axes, as [`write`] takes it.
+/// An array with its name and axes, as [`write()`] takes it.
 #[derive(Clone, Copy, Debug)]
 pub struct Hdf5Array<'a> {
     /// Name of the group.

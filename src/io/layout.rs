@@ -1,7 +1,8 @@
 //! Where the elements of a raw data set stand in its file, and the one reader of them.
 //!
-//! Nearly every format of the field stores numbers at `start + Σ_a i_a · stride_a`: with a header before each frame, rows
-//! upside down, the energy as the slowest axis. [`Strided`] reads a part of any of them with the memory of that part.
+//! Nearly every format of the field stores numbers at `start + Σ_a i_a · stride_a`: with a header before each frame,
+//! rows upside down, the energy as the slowest axis. [`Strided`] reads a part of any of them with the memory of that
+//! part.
 
 use std::ops::Range;
 
@@ -74,7 +75,8 @@ impl Element {
     }
 }
 
-/// A data set at `start + Σ i_a · strides_a`, or, with a table, at `table[flat index of the leading axes] + Σ …` over the rest.
+/// A data set at `start + Σ i_a · strides_a`, or, with a table, at `table[flat index of the leading axes] + Σ …` over
+/// the rest.
 #[derive(Clone, Debug)]
 pub(crate) struct Strided {
     pub(crate) bytes: Bytes,
@@ -229,14 +231,16 @@ impl Strided {
         start.wrapping_add_signed(inner)
     }
 
-    /// Rows along the last axis, joined with the axes before it as far as the part takes these whole.
+    /// Rows along the last axis, joined with the axes before it as far as the part takes these whole. Axes that run
+    /// backwards in the file are read forwards and turned round in memory.
     fn gather_rows(&self, ranges: &[Range<usize>], out: &mut [u8]) -> Result<(), Error> {
         let outer = self.table.as_ref().map_or(0, |(_, outer)| *outer);
+        let back: Vec<bool> = self.strides.iter().enumerate().map(|(a, s)| a >= outer && *s < 0).collect();
         let mut split = ranges.len();
         let mut run = self.element.size();
         while split > outer {
             let axis = split - 1;
-            if ranges[axis].len() > 1 && self.strides[axis] != run as i64 {
+            if ranges[axis].len() > 1 && self.strides[axis].unsigned_abs() != run as u64 {
                 break;
             }
             run *= ranges[axis].len();
@@ -247,9 +251,21 @@ impl Strided {
         }
         let mut window = Window::new(&self.bytes);
         let mut index: Vec<usize> = ranges.iter().map(|r| r.start).collect();
+        let mut place = vec![0; index.len()];
         for piece in out.chunks_exact_mut(run) {
-            window.read(self.address(&index), piece)?;
+            // The lowest address of the piece.
+            for (a, r) in ranges.iter().enumerate() {
+                place[a] = if back[a] { r.start + r.end - 1 - index[a] } else { index[a] };
+            }
+            window.read(self.address(&place), piece)?;
             advance(&mut index[..split], &ranges[..split]);
+        }
+        let dims: Vec<usize> = ranges.iter().map(Range::len).collect();
+        for axis in (0..dims.len()).filter(|&a| back[a]) {
+            let block = dims[axis + 1..].iter().product::<usize>() * self.element.size();
+            for whole in out.chunks_exact_mut(block * dims[axis]) {
+                reverse(whole, block);
+            }
         }
         Ok(())
     }
@@ -292,6 +308,15 @@ impl Strided {
             advance(&mut slow_index, &slow_ranges);
         }
         Ok(())
+    }
+}
+
+/// Blocks of equal length in the reverse order.
+fn reverse(bytes: &mut [u8], block: usize) {
+    let n = bytes.len() / block;
+    for k in 0..n / 2 {
+        let (low, high) = bytes.split_at_mut((n - 1 - k) * block);
+        low[k * block..(k + 1) * block].swap_with_slice(&mut high[..block]);
     }
 }
 

@@ -1,9 +1,9 @@
 //! MATLAB arrays, format 5 (and 7, which is 5 with deflate): numeric matrices.
 //!
-//! A header of 128 bytes that ends with the version 0x0100 and the letters `IM` or `MI` (the byte order); then elements: type and
-//! length (4 bytes each, or both in one word for up to 4 bytes of content), content, padding to 8 bytes. A matrix has flags, its
-//! dimensions, its name and its numbers, fastest first, in a type that may be smaller than its class. Structures, cells and texts
-//! are passed over.
+//! A header of 128 bytes that ends with the version 0x0100 and the letters `IM` or `MI` (the byte order); then
+//! elements: type and length (4 bytes each, or both in one word for up to 4 bytes of content), content, padding to 8
+//! bytes. A matrix has flags, its dimensions, its name and its numbers, fastest first, in a type that may be smaller
+//! than its class. Structures, cells and texts are passed over.
 //!
 //! # References
 //! The MathWorks, "MAT-File Format", 5.
@@ -17,6 +17,7 @@ use crate::io::array::{Array, NpyElement};
 use crate::io::axis::Axis;
 use crate::io::bytes::{Bytes, Order, latin1};
 use crate::io::data_file::{Contents, OpenParams, Set, SetInfo, Store};
+use crate::io::layout::advance;
 use crate::io::meta::Meta;
 use crate::shape::{checked_len, try_reserved};
 use crate::tensor::Tensor;
@@ -104,8 +105,7 @@ fn matrix(b: &[u8], order: Order) -> Result<Option<(String, Array)>, String> {
     if complex {
         let (kind_i, imaginary, _) = element(b, at, order)?;
         let (re, im) = (numbers(kind, real, order, len)?, numbers(kind_i, imaginary, order, len)?);
-        let pairs: Vec<Complex<f64>> = re.iter().zip(&im).map(|(&re, &im)| Complex::new(re, im)).collect();
-        return Ok(Some((name, Array::C64(row_major(&dims, &pairs)?))));
+        return Ok(Some((name, Array::C64(row_major(&dims, |k| Complex::new(re(k), im(k)))?))));
     }
     // 64-bit integers beyond 2⁵³ do not survive the way through `f64`.
     if let (14 | 15, 12 | 13) = (class, kind) {
@@ -113,15 +113,13 @@ fn matrix(b: &[u8], order: Order) -> Result<Option<(String, Array)>, String> {
         if words.len() != len {
             return Err(format!("{} numbers for {dims:?}", words.len()));
         }
-        let whole = |w: &[u8; 8]| if order == Order::Little { u64::from_le_bytes(*w) } else { u64::from_be_bytes(*w) };
-        let words: Vec<u64> = words.iter().map(whole).collect();
-        return Ok(Some((
-            name,
-            match class {
-                14 => Array::I64(row_major(&dims, &words)?.map(|&v| v as i64)),
-                _ => Array::U64(row_major(&dims, &words)?),
-            },
-        )));
+        let whole =
+            |k: usize| if order == Order::Little { u64::from_le_bytes(words[k]) } else { u64::from_be_bytes(words[k]) };
+        let array = match class {
+            14 => Array::I64(row_major(&dims, |k| whole(k) as i64)?),
+            _ => Array::U64(row_major(&dims, whole)?),
+        };
+        return Ok(Some((name, array)));
     }
     let values = numbers(kind, real, order, len)?;
     let array = match class {
@@ -140,25 +138,25 @@ fn matrix(b: &[u8], order: Order) -> Result<Option<(String, Array)>, String> {
     Ok(Some((name, array)))
 }
 
-fn cast<E: NpyElement>(dims: &[usize], values: &[f64], f: impl Fn(f64) -> E) -> Result<Array, String> {
-    let cast: Vec<E> = values.iter().map(|&v| f(v)).collect();
-    Ok(E::array(row_major(dims, &cast)?))
+fn cast<E: NpyElement>(dims: &[usize], values: &Numbers<'_>, f: impl Fn(f64) -> E) -> Result<Array, String> {
+    Ok(E::array(row_major(dims, |k| f(values(k)))?))
 }
 
-/// Numbers of a stored type.
-fn numbers(kind: u32, b: &[u8], order: Order, len: usize) -> Result<Vec<f64>, String> {
+/// Number k of a stored row of numbers.
+type Numbers<'a> = Box<dyn Fn(usize) -> f64 + 'a>;
+
+/// Numbers of a stored type; there must be `len` of them.
+fn numbers<'a>(kind: u32, b: &'a [u8], order: Order, len: usize) -> Result<Numbers<'a>, String> {
     macro_rules! of {
         ($t:ty) => {{
             let words = b.as_chunks::<{ size_of::<$t>() }>().0;
             if words.len() != len {
                 return Err(format!("{} numbers where {len} belong", words.len()));
             }
-            let mut out = try_reserved(len).map_err(|e| e.to_string())?;
-            out.extend(words.iter().map(|w| match order {
-                Order::Little => <$t>::from_le_bytes(*w) as f64,
-                Order::Big => <$t>::from_be_bytes(*w) as f64,
-            }));
-            Ok(out)
+            Ok(match order {
+                Order::Little => Box::new(|k: usize| <$t>::from_le_bytes(words[k]) as f64),
+                Order::Big => Box::new(|k: usize| <$t>::from_be_bytes(words[k]) as f64),
+            })
         }};
     }
     match kind {
@@ -176,14 +174,18 @@ fn numbers(kind: u32, b: &[u8], order: Order, len: usize) -> Result<Vec<f64>, St
     }
 }
 
-/// From fastest first to slowest first; the dimensions stay.
-fn row_major<E: NpyElement>(dims: &[usize], values: &[E]) -> Result<Tensor<E>, String> {
-    if checked_len(dims).map_err(|e| e.to_string())? != values.len() {
-        return Err(format!("{} numbers for {dims:?}", values.len()));
-    }
+/// From fastest first to slowest first; the dimensions stay. `value` gives number k of the file, below the product of `dims`.
+fn row_major<E: NpyElement>(dims: &[usize], value: impl Fn(usize) -> E) -> Result<Tensor<E>, String> {
+    let mut data: Vec<E> = try_reserved(checked_len(dims).map_err(|e| e.to_string())?).map_err(|e| e.to_string())?;
     let mut steps = vec![1; dims.len()];
     for axis in 1..dims.len() {
         steps[axis] = steps[axis - 1] * dims[axis - 1];
     }
-    Ok(Tensor::from_fn(dims, |i| values[i.iter().zip(&steps).map(|(i, s)| i * s).sum::<usize>()]))
+    let all: Vec<_> = dims.iter().map(|&n| 0..n).collect();
+    let mut index = vec![0; dims.len()];
+    for _ in 0..dims.iter().product() {
+        data.push(value(index.iter().zip(&steps).map(|(i, s)| i * s).sum()));
+        advance(&mut index, &all);
+    }
+    Tensor::from_vec(dims, data).map_err(|e| e.to_string())
 }

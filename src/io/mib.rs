@@ -1,15 +1,19 @@
 //! MIB, the frames of Quantum Detectors' Merlin: 1 to 24 bits, one chip or four, bit-packed (RAW) or not.
 //!
-//! Each frame begins with a header of text: `MQ1`, number, bytes of the header, chips, width, height, type (`U08` `U16` `U32`, or
-//! `R64` for the chips' own order), layout, …, and at the end `MQ1A`, time, exposure, counter depth. The elements are big-endian.
+//! Each frame begins with a header of text: `MQ1`, number, bytes of the header, chips, width, height, type (`U08` `U16`
+//! `U32`, or `R64` for the chips' own order), layout, …, and at the end `MQ1A`, time, exposure, counter depth. The
+//! elements are big-endian.
 //!
-//! RAW frames are rows of 64-bit words, big-endian, whose lowest bits are the first pixel; a pixel takes 1, 8 or 16 bits at
-//! counter depths of 1, 6 and 12. Four chips stand side by side in a strip of 1024 columns: the first two are the lower half of
-//! the frame from right to left, upside down, the others the upper half from right to left.
+//! Rows are stored from the bottom of the picture, in which the numbers that the detector prints can be read; they are
+//! reversed here.
+//!
+//! RAW frames are rows of 64-bit words, big-endian, whose lowest bits are the first pixel; a pixel takes 1, 8 or 16
+//! bits at counter depths of 1, 6 and 12. Four chips stand side by side in a strip of 1024 columns: the first two are
+//! the lower half of the frame from right to left, upside down, the others the upper half from right to left.
 //!
 //! # References
-//! Quantum Detectors, "Merlin software manual", appendix on the MIB format; the order of the chips is measured on RAW frames and
-//! their decoded twins.
+//! Quantum Detectors, "Merlin software manual", appendix on the MIB format; the order of the chips is measured on RAW
+//! frames and their decoded twins.
 
 use crate::error::Error;
 use crate::io::array::Array;
@@ -41,7 +45,8 @@ pub(crate) fn read(bytes: &Bytes, beside: Beside, params: &OpenParams) -> Result
     };
     let (header, chips) = (number(2, "length of the header")?, number(3, "number of chips")?);
     let (width, height) = (number(4, "width")?, number(5, "height")?);
-    if header < 64 || header > 1 << 16 || width == 0 || height == 0 || width > 1 << 16 || height > 1 << 16 {
+    let side = 1..=1 << 16;
+    if !(64..=1 << 16).contains(&header) || !side.contains(&width) || !side.contains(&height) {
         return Err(wrong(format!("header of {header} bytes, frame of {height} × {width}")));
     }
     let last = fields.iter().position(|f| *f == "MQ1A");
@@ -92,7 +97,7 @@ pub(crate) fn read(bytes: &Bytes, beside: Beside, params: &OpenParams) -> Result
         None => {}
     }
     let dims: Vec<usize> = axes.iter().map(|a| a.size).collect();
-    let start = header as u64;
+    let mut start = header as u64;
     let store = if raw {
         let decode = Box::new(move |b: &[u8]| decode(b, bits, width, height, quad));
         let coded = Coded { bytes: bytes.clone(), dims, inner: 2, start, step, frame, decode };
@@ -105,6 +110,10 @@ pub(crate) fn read(bytes: &Bytes, beside: Beside, params: &OpenParams) -> Result
             strides[axis] = skip;
             skip = skip.saturating_mul(dims[axis] as i64);
         }
+        // The first row of the file is the lowest of the picture.
+        let row = strides[outer];
+        start += (height as u64 - 1) * row as u64;
+        strides[outer] = -row;
         let order = Order::Big;
         let s = Strided { bytes: bytes.clone(), element, order, dims, strides, start, table: None };
         Store::Strided(s.checked("mib")?)
@@ -134,8 +143,8 @@ fn decode(bytes: &[u8], bits: usize, width: usize, height: usize, quad: bool) ->
         let at = y * row + x * bits / 64 * 8;
         u64::from_be_bytes(bytes[at..at + 8].try_into().expect("8 bytes")) >> (x * bits % 64)
     };
-    if row % 8 != 0 {
-        return Err(Error::Unsupported { what: format!("RAW MIB rows of {row} bytes") });
+    if !(width * bits).is_multiple_of(64) {
+        return Err(Error::Unsupported { what: format!("RAW MIB rows of {width} pixels of {bits} bits") });
     }
     let place = |y: usize, x: usize| match (quad, y < CHIP, x < CHIP) {
         (false, ..) => (y, x),
@@ -145,15 +154,16 @@ fn decode(bytes: &[u8], bits: usize, width: usize, height: usize, quad: bool) ->
         (true, false, false) => (2 * CHIP - 1 - y, 2 * CHIP - 1 - x),
     };
     let dims = if quad { [2 * CHIP, 2 * CHIP] } else { [height, width] };
+    let upright = |i: &[usize]| place(dims[0] - 1 - i[0], i[1]);
     Ok(if bits == 16 {
         Array::U16(Tensor::from_fn(&dims, |i| {
-            let (y, x) = place(i[0], i[1]);
+            let (y, x) = upright(i);
             word(y, x) as u16
         }))
     } else {
         let mask = (1u64 << bits) - 1;
         Array::U8(Tensor::from_fn(&dims, |i| {
-            let (y, x) = place(i[0], i[1]);
+            let (y, x) = upright(i);
             (word(y, x) & mask) as u8
         }))
     })
@@ -178,8 +188,8 @@ fn scan_of(hdr: &Meta, frames: usize) -> Option<[usize; 2]> {
     Some([frames / line, line])
 }
 
-/// Frames of a scan line, from the times of the frames: the beam needs a moment to fly back, so that the interval to the next
-/// frame is longer at the end of each line and equal everywhere else.
+/// Frames of a scan line, from the times of the frames: the beam needs a moment to fly back, so that the interval to
+/// the next frame is longer at the end of each line and equal everywhere else.
 fn line_length(bytes: &Bytes, header: usize, step: u64, frames: usize) -> Option<usize> {
     let time = |k: usize| -> Option<i64> {
         let head = bytes.head(k as u64 * step, header).ok()?;

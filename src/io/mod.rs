@@ -1,8 +1,8 @@
 //! Files: readers and writers (feature `io`).
 //!
-//! [`open`] recognises a file by its content and gives a [`DataFile`]: a list of data sets with their axes and metadata, of which
-//! whole sets, parts, or frames are read. Nothing but headers is read before it is asked for, and no more than what is asked
-//! for afterwards.
+//! [`open`] recognises a file by its content and gives a [`DataFile`]: a list of data sets with their axes and
+//! metadata, of which whole sets, parts, or frames are read. Nothing but headers is read before it is asked for, and no
+//! more than what is asked for afterwards.
 //!
 //! ```no_run
 //! use exitwave::io;
@@ -14,13 +14,14 @@
 //! # Ok::<(), exitwave::Error>(())
 //! ```
 //!
-//! Readers give an [`Array`] of whatever element type the file holds. Every size that a header states is compared with the
-//! file's length before memory is allocated; an error names the file, the byte and the reason. Writers write under a temporary
-//! name in the same folder and rename at the end, so that a failure never leaves half a file.
+//! Readers give an [`Array`] of whatever element type the file holds. Every size that a header states is compared with
+//! the file's length before memory is allocated; an error names the file, the byte and the reason. Writers write under
+//! a temporary name in the same folder and rename at the end, so that a failure never leaves half a file.
 //!
 //! | module | format | |
 //! |---|---|---|
-//! | [`open`] | DM3, DM4, MRC, MIB, EMPAD, SER/EMI, BLO, TVIPS, TIFF, MSA, MAT, HDF5 (Velox, NCEM, py4DSTEM, HyperSpy, Dectris, CXI, FPD), Zarr, npy, npz, CIF, XYZ | read |
+//! | [`open`] | DM3, DM4, MRC, MIB, EMPAD, SER/EMI, BLO, TVIPS, TIFF, MSA, MAT, Zarr, npy, npz, CIF, XYZ | read |
+//! | [`open`] | HDF5 of Velox, NCEM, py4DSTEM, HyperSpy, Dectris, CXI, FPD and others | read |
 //! | [`npy`] | NumPy arrays | read, write, frame by frame (read or mapped) |
 //! | [`npz`] | archives of npy | read, write |
 //! | [`hdf5`] | HDF5, any structure | read: list, attributes, whole sets, parts, frames |
@@ -69,6 +70,7 @@ mod hdf5_frames;
 mod hdf5_links;
 mod hdf5_set;
 mod hdf5_types;
+mod hdf5_virtual;
 mod layout;
 mod mapping;
 mod mat;
@@ -82,6 +84,7 @@ mod ptycho_state;
 mod recognise;
 mod ser;
 mod shortcuts;
+mod structure;
 mod symmetry;
 mod tiff_read;
 mod tvips;

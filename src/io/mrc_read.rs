@@ -1,14 +1,15 @@
 //! MRC, MRCS and CCP4 maps: reading.
 //!
-//! 1024 bytes of header (all words of 4 bytes): columns, rows, sections, mode; first indices; samples of the cell (mx, my, mz),
-//! its lengths in Å and angles; which cell axis the columns, rows and sections run along; …; length of the extended header
-//! (word 24), its kind (byte 104), the mark `MAP ` (byte 208), the machine stamp (byte 212), labels. Then the extended header and
-//! the sections.
+//! 1024 bytes of header (all words of 4 bytes): columns, rows, sections, mode; first indices; samples of the cell (mx,
+//! my, mz), its lengths in Å and angles; which cell axis the columns, rows and sections run along; …; length of the
+//! extended header (word 24), its kind (byte 104), the mark `MAP ` (byte 208), the machine stamp (byte 212), labels.
+//! Then the extended header and the sections.
 //!
 //! # References
-//! - A. Cheng et al., "MRC2014: Extensions to the MRC format header for electron cryo-microscopy and tomography", J. Struct.
-//!   Biol. 192 (2015) 146.
-//! - The extended headers SERI and of FEI: IMOD's "MRC file format" notes; Thermo Fisher, "MRC2014 extended header" (EPU manual).
+//! - A. Cheng et al., "MRC2014: Extensions to the MRC format header for electron cryo-microscopy and tomography", J.
+//!   Struct. Biol. 192 (2015) 146.
+//! - The extended headers SERI and of FEI: IMOD's "MRC file format" notes; Thermo Fisher, "MRC2014 extended header"
+//!   (EPU manual).
 
 use crate::error::Error;
 use crate::io::array::Array;
@@ -27,8 +28,8 @@ const HEADER: u64 = 1024;
 /// Word 38 of a file by IMOD or SerialEM.
 const IMOD: i32 = 1_146_047_817;
 
-/// The byte order, if the bytes begin as an MRC file does. The mark `MAP ` is absent from old files: then dimensions, mode and
-/// axes must make sense.
+/// The byte order, if the bytes begin as an MRC file does. The mark `MAP ` is absent from old files: then dimensions,
+/// mode and axes must make sense.
 pub(crate) fn order(head: &[u8], file_len: u64) -> Option<Order> {
     if head.len() < HEADER as usize {
         return None;
@@ -137,8 +138,8 @@ pub(crate) fn read(bytes: &Bytes, order: Order, beside: Beside, params: &OpenPar
         metadata.set("extended", m);
     }
 
-    // Lengths of a sample in nm, columns first. A cell of zeros, or negative ones, is no calibration; nor is one of exactly
-    // 1 Å a sample where the extended header knows better.
+    // Lengths of a sample in nm, columns first. A cell of zeros, or negative ones, is no calibration; nor is one of
+    // exactly 1 Å a sample where the extended header knows better.
     let nm = |k: usize| {
         let along = h.along[k];
         let step = f64::from(h.cell[along]) / f64::from(h.samples[along]) / 10.0;
@@ -209,7 +210,8 @@ fn angles(bytes: &[u8], n: usize) -> Vec<Angle> {
     read.filter(|a| a.len() == n && a.iter().all(|a| a.is_finite())).unwrap_or_default()
 }
 
-/// Mode 101: two pixels a byte, the first in the low half; rows of an odd number of pixels end with a half that is not used.
+/// Mode 101: two pixels a byte, the first in the low half; rows of an odd number of pixels end with a half that is not
+/// used.
 fn half_bytes(bytes: &Bytes, start: u64, dims: &[usize]) -> Result<Coded, Error> {
     let [.., h, w] = *dims else { return Err(Error::shape("mrc mode 101", &[0, 0], dims)) };
     let frame = checked_len(&[h, w.div_ceil(2)])?;
@@ -248,7 +250,7 @@ fn sections(bytes: &Bytes, order: Order, h: &Header) -> Result<Sections, Error> 
         b"SERI" => seri(&mut r, h, there, &mut out)?,
         _ if h.per_section == [0, 32] && there >= 128 * nz.min(1024) => old_fei(&mut r, h, nz, &mut out)?,
         // A CCP4 map: lines of 80 characters with the symmetry operations.
-        _ if there > 0 && there % 80 == 0 && there <= 1 << 16 => {
+        _ if there > 0 && there.is_multiple_of(80) && there <= 1 << 16 => {
             r.seek(HEADER);
             let lines = (0..there / 80).map(|_| r.text(80)).collect::<Result<Vec<_>, _>>()?;
             if lines.iter().all(|l| l.chars().all(|c| !c.is_control())) {
@@ -329,8 +331,8 @@ fn seri(r: &mut Reader<'_>, h: &Header, there: u64, out: &mut Sections) -> Resul
     Ok(())
 }
 
-/// Files of FEI before 2014: 1024 records of 128 bytes, numbers of 32 bits: α and β tilt (degrees), stage (3), shift (2), defocus,
-/// exposure, mean, tilt axis, pixel size (m), magnification.
+/// Files of FEI before 2014: 1024 records of 128 bytes, numbers of 32 bits: α and β tilt (degrees), stage (3), shift
+/// (2), defocus, exposure, mean, tilt axis, pixel size (m), magnification.
 fn old_fei(r: &mut Reader<'_>, h: &Header, nz: u64, out: &mut Sections) -> Result<(), Error> {
     if nz > 1024 || !h.labels.iter().any(|l| l.contains("Fei") || l.contains("FEI")) {
         return Ok(());

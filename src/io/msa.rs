@@ -1,7 +1,7 @@
 //! EMSA/MSA spectra, of the standard of 1991 and of ISO 22029:2022.
 //!
-//! Lines `#KEYWORD : value`, then numbers, one or several a line, from `#SPECTRUM` to `#ENDOFDATA`. Data type `Y` has the values,
-//! `XY` pairs of abscissa and value. Channel i stands at `OFFSET + i · XPERCHAN`.
+//! Lines `#KEYWORD : value`, then numbers, one or several a line, from `#SPECTRUM` to `#ENDOFDATA`. Data type `Y` has
+//! the values, `XY` pairs of abscissa and value. Channel i stands at `OFFSET + i · XPERCHAN`.
 //!
 //! # References
 //! - R. F. Egerton et al., "EMSA/MAS standard format for spectral-data exchange", EMSA Bulletin 21 (1991) 35.
@@ -70,14 +70,14 @@ pub(crate) fn read(bytes: &Bytes, params: &OpenParams) -> Result<Contents, Error
     let pairs = word("DATATYPE").eq_ignore_ascii_case("XY");
     let columns = metadata.number("NCOLUMNS").unwrap_or(1.0);
     if pairs {
-        if values.len() % 2 != 0 {
+        if !values.len().is_multiple_of(2) {
             return Err(wrong(0, format!("{} numbers are no pairs", values.len())));
         }
         values = values.chunks_exact(2).map(|p| p[1]).collect();
     }
     // The number of points says where padding of the last line begins.
     if let Some(points) = metadata.number("NPOINTS") {
-        let points = if points >= 0.0 && points < 1e15 { points as usize } else { 0 };
+        let points = if (0.0..1e15).contains(&points) { points as usize } else { 0 };
         if points > values.len() || (values.len() - points) as f64 >= columns.max(2.0) {
             return Err(wrong(0, format!("{} values, NPOINTS is {points}", values.len())));
         }

@@ -1,8 +1,8 @@
 //! The `npy` format: one array a file, a short text header before the elements.
 //!
-//! Read: versions 1 to 3, both byte orders, both storage orders, integers of 8 to 64 bits, booleans, floating point of 16 to 64
-//! bits, complex. Written: version 1, native byte order, row-major. The header is a Python dictionary literal; it is parsed
-//! strictly, key by key, and nothing in it is evaluated.
+//! Read: versions 1 to 3, both byte orders, both storage orders, integers of 8 to 64 bits, booleans, floating point of
+//! 16 to 64 bits, complex. Written: version 1, native byte order, row-major. The header is a Python dictionary literal;
+//! it is parsed strictly, key by key, and nothing in it is evaluated.
 //!
 //! # References
 //! The format is described in the documentation of NumPy (`numpy.lib.format`).
@@ -160,7 +160,8 @@ impl Source<'_> {
         Ok(E::array(self.elements(header)?))
     }
 
-    /// Reads the elements straight into their vector; the need is compared with the file's length before it is allocated.
+    /// Reads the elements straight into their vector; the need is compared with the file's length before it is
+    /// allocated.
     fn elements<E: NpyElement>(&mut self, header: &Header) -> Result<Tensor<E>, Error> {
         let len = checked_len(&header.dims)?;
         let needed = (len as u64).saturating_mul(size_of::<E>() as u64);
@@ -275,8 +276,8 @@ pub(crate) fn read_header(input: &mut dyn Read, available: u64, path: &Path) -> 
             return Err(Error::format("npy", path, start as u64, reason));
         }
     };
-    // The sizes, and parts of them, multiply to bytes later; an overflow is reported here, where the offset is known. An axis of
-    // length 0 must not hide it.
+    // The sizes, and parts of them, multiply to bytes later; an overflow is reported here, where the offset is known.
+    // An axis of length 0 must not hide it.
     if dictionary.dims.iter().try_fold(16usize, |n, &d| n.checked_mul(d.max(1))).is_none() {
         return Err(Error::format("npy", path, start as u64, format!("shape {:?} overflows", dictionary.dims)));
     }
@@ -299,7 +300,8 @@ struct Dictionary {
 /// Position in the header and what is wrong there.
 type Wrong = (usize, String);
 
-/// `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }` and white space. Keys in any order, each once, no others.
+/// `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }` and white space. Keys in any order, each once, no
+/// others.
 fn parse_dictionary(text: &[u8]) -> Result<Dictionary, Wrong> {
     let mut p = Parser { text, at: 0 };
     let (mut descr, mut fortran, mut dims) = (None, None, None);

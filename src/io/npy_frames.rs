@@ -12,8 +12,8 @@ use crate::source::{DType, FrameSource, check_request};
 /// Bytes that are read at once: a compromise between system calls and cache.
 const BLOCK: usize = 1 << 18;
 
-/// A data set in an npy file that is read when frames are asked for, by positioned reads: a file that is cut short while it is
-/// open gives an error.
+/// A data set in an npy file that is read when frames are asked for, by positioned reads: a file that is cut short
+/// while it is open gives an error.
 ///
 /// Several threads may read at once; each call has a buffer of 256 KiB of its own.
 #[derive(Debug)]
@@ -44,9 +44,9 @@ impl NpyFrames {
 
     /// The same through a memory map, which saves a copy when frames are read many times.
     ///
-    /// The file must not be shortened or rewritten, by this program or another, as long as the result lives: a shortened file kills
-    /// the process at the next read, a rewritten one gives a mixture of old and new values. Take [`NpyFrames::open`] for files
-    /// that an acquisition program may still touch.
+    /// The file must not be shortened or rewritten, by this program or another, as long as the result lives: a
+    /// shortened file kills the process at the next read, a rewritten one gives a mixture of old and new values. Take
+    /// [`NpyFrames::open`] for files that an acquisition program may still touch.
     ///
     /// # Errors
     /// As [`NpyFrames::open`].

@@ -1,7 +1,8 @@
 //! The `npz` format: a ZIP archive of npy files, one a name.
 //!
-//! Entries may be stored or deflated. What an entry claims to unpack to is compared with what its compressed bytes can hold
-//! (deflate expands at most 1032 times) before memory is allocated, so that a small file cannot ask for a large array.
+//! Entries may be stored or deflated. What an entry claims to unpack to is compared with what its compressed bytes can
+//! hold (deflate expands at most 1032 times) before memory is allocated, so that a small file cannot ask for a large
+//! array.
 //!
 //! # References
 //! ZIP: PKWARE APPNOTE 6.3; deflate: RFC 1951; the largest expansion is that of a run of 258-byte matches of 2 bits.
@@ -18,7 +19,7 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter};
 use crate::error::Error;
 use crate::io::array::{Array, ArrayRef};
 use crate::io::file::replace;
-use crate::io::npy::{header_bytes, read_from};
+use crate::io::npy::{Header, header_bytes, read_from, read_header};
 use crate::shape::Limits;
 
 /// Largest expansion of deflate: 258 bytes from 2 bits.
@@ -107,11 +108,33 @@ impl Npz {
     ///
     /// # Errors
     /// - [`Error::Param`] when there is no array of this name,
-    /// - [`Error::Format`] when the entry is malformed, its checksum wrong, or it claims more than its bytes can hold; the path
-    ///   is that of the file, a colon and the entry,
+    /// - [`Error::Format`] when the entry is malformed, its checksum wrong, or it claims more than its bytes can hold;
+    ///   the path is that of the file, a colon and the entry,
     /// - [`Error::OverBudget`] when it exceeds the limits,
     /// - as [`crate::io::npy::read`].
     pub fn get(&self, name: &str) -> Result<Array, Error> {
+        self.entry(name, |entry, size, path| {
+            let array = read_from(entry, size, path, &self.limits)?;
+            // The end of the entry must be met: there its checksum is compared.
+            match entry.read(&mut [0]) {
+                Ok(0) => Ok(array),
+                Ok(_) => Err(Error::format("npz", path, size, "bytes behind the array")),
+                Err(e) => Err(Error::format("npz", path, size, e)),
+            }
+        })
+    }
+
+    /// The header of one array: its elements are not read.
+    pub(crate) fn header(&self, name: &str) -> Result<Header, Error> {
+        self.entry(name, |entry, size, path| read_header(entry, size, path))
+    }
+
+    /// Opens an entry and hands it over with its length and its name.
+    fn entry<R>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&mut dyn Read, u64, &Path) -> Result<R, Error>,
+    ) -> Result<R, Error> {
         if !self.contains(name) {
             return Err(Error::param("name", format!("{name:?}"), "the name of an array in the npz file"));
         }
@@ -132,13 +155,7 @@ impl Npz {
             let reason = format!("{compressed} bytes cannot unpack to the {size} that the archive declares");
             return Err(Error::format("npz", entry_path, 0, reason));
         }
-        let array = read_from(&mut entry, size, &entry_path, &self.limits)?;
-        // The end of the entry must be met: there its checksum is compared.
-        match entry.read(&mut [0]) {
-            Ok(0) => Ok(array),
-            Ok(_) => Err(Error::format("npz", entry_path, size, "bytes behind the array")),
-            Err(e) => Err(Error::format("npz", entry_path, size, e)),
-        }
+        read(&mut entry, size, &entry_path)
     }
 }
 

@@ -172,22 +172,7 @@ fn numpy(path: &Path, bytes: &Bytes) -> Result<Contents, Error> {
     let len = if long { r.u32()? as usize } else { usize::from(r.u16()?) };
     let head = bytes.head(0, len.saturating_add(12).min(1 << 20))?;
     let h = npy::read_header(&mut head.as_slice(), bytes.len(), path)?;
-    let element = match h.descr.as_str() {
-        "u1" | "b1" => Element::U8,
-        "i1" => Element::I8,
-        "u2" => Element::U16,
-        "i2" => Element::I16,
-        "u4" => Element::U32,
-        "i4" => Element::I32,
-        "u8" => Element::U64,
-        "i8" => Element::I64,
-        "f2" => Element::F16,
-        "f4" => Element::F32,
-        "f8" => Element::F64,
-        "c8" => Element::C32,
-        "c16" => Element::C64,
-        other => return Err(Error::Unsupported { what: format!("npy elements '{other}'") }),
-    };
+    let element = element(&h)?;
     let order = if h.swapped != cfg!(target_endian = "big") { Order::Big } else { Order::Little };
     let mut s = Strided::packed(bytes, element, order, &h.dims, h.offset as u64)?;
     if h.fortran {
@@ -202,6 +187,26 @@ fn numpy(path: &Path, bytes: &Bytes) -> Result<Contents, Error> {
     Ok(Contents { format: "npy", sets: vec![set], metadata: Meta::map() })
 }
 
+/// How the elements of an npy file are stored.
+fn element(h: &npy::Header) -> Result<Element, Error> {
+    Ok(match h.descr.as_str() {
+        "u1" | "b1" => Element::U8,
+        "i1" => Element::I8,
+        "u2" => Element::U16,
+        "i2" => Element::I16,
+        "u4" => Element::U32,
+        "i4" => Element::I32,
+        "u8" => Element::U64,
+        "i8" => Element::I64,
+        "f2" => Element::F16,
+        "f4" => Element::F32,
+        "f8" => Element::F64,
+        "c8" => Element::C32,
+        "c16" => Element::C64,
+        other => return Err(Error::Unsupported { what: format!("npy elements '{other}'") }),
+    })
+}
+
 fn archive(path: &Path, bytes: &Bytes, beside: Beside, params: &OpenParams) -> Result<Contents, Error> {
     let npz = match beside {
         Beside::Folder => Npz::open_with(path, params.limits)?,
@@ -212,13 +217,11 @@ fn archive(path: &Path, bytes: &Bytes, beside: Beside, params: &OpenParams) -> R
     let mut metadata = Meta::map();
     for name in npz.names() {
         // Entries that are no arrays of numbers are named, and do not spoil the others.
-        match npz.get(name) {
-            Ok(array) => {
-                let axes = array.dims().iter().map(|&n| Axis::plain("", n)).collect();
-                sets.push(Set::new(
-                    SetInfo::new(name.as_str(), array.dtype(), axes),
-                    Store::Npz(npz.clone(), name.clone()),
-                ));
+        match npz.header(name).and_then(|h| Ok((element(&h)?, h.dims))) {
+            Ok((element, dims)) => {
+                let axes = dims.iter().map(|&n| Axis::plain("", n)).collect();
+                let info = SetInfo::new(name.as_str(), element.name(), axes);
+                sets.push(Set::new(info, Store::Npz(npz.clone(), name.clone())));
             }
             Err(e) => metadata.set(&format!("unreadable/{}", name.replace('/', " ")), Meta::Text(e.to_string())),
         }

@@ -1,9 +1,9 @@
 //! SER, the series files of TIA (and the EMI that describes them): images, stacks, spectra, spectrum images.
 //!
-//! Little-endian: `II`, 0x0197, version (0x0210, or 0x0220 with addresses of 8 bytes), kind of the elements (0x4120 spectra,
-//! 0x4122 images), kind of the tags, elements reserved and written, address of the table of addresses, number of dimensions of the
-//! series; for each its size and calibration. An element is its calibration, its data type, its size, its numbers. Element
-//! `CalibrationElement` of an axis stands at `CalibrationOffset`.
+//! Little-endian: `II`, 0x0197, version (0x0210, or 0x0220 with addresses of 8 bytes), kind of the elements (0x4120
+//! spectra, 0x4122 images), kind of the tags, elements reserved and written, address of the table of addresses, number
+//! of dimensions of the series; for each its size and calibration. An element is its calibration, its data type, its
+//! size, its numbers. Element `CalibrationElement` of an axis stands at `CalibrationOffset`.
 //!
 //! # References
 //! C. B. Boothroyd, "TIA file format" notes (SER and EMI), as published on the web.
@@ -96,8 +96,15 @@ impl Calibration {
         Ok(Calibration { offset: r.f64()?, delta: r.f64()?, element: r.u32()? })
     }
 
-    /// The file has no units of the elements. TIA has lengths in m and reciprocal ones in 1/m: no pixel is longer than a
-    /// millimetre, and no reciprocal one smaller than 1/m, so the two cannot be confused. Everything else has no unit.
+    /// The same for the rows of an image, whose axis points up in TIA and down here.
+    fn upward(&self, name: &str, size: usize) -> Axis {
+        let up = self.axis(name, size);
+        Axis { offset: -(up.offset + size.saturating_sub(1) as f64 * up.scale), ..up }
+    }
+
+    /// The file has no units of the elements. TIA has lengths in m and reciprocal ones in 1/m: no pixel is longer than
+    /// a millimetre, and no reciprocal one smaller than 1/m, so the two cannot be confused. Everything else has no
+    /// unit.
     fn axis(&self, name: &str, size: usize) -> Axis {
         let first = self.offset - f64::from(self.element) * self.delta;
         match self.delta.abs() {
@@ -194,7 +201,7 @@ fn set(bytes: &Bytes, name: &str, description: &Meta) -> Result<Set, Error> {
     };
     let outer = axes.len();
     if images {
-        axes.push(calibrations[1].axis("y", sizes[1]));
+        axes.push(calibrations[1].upward("y", sizes[1]));
         axes.push(calibrations[0].axis("x", sizes[0]));
     } else {
         let c = &calibrations[0];
@@ -206,7 +213,13 @@ fn set(bytes: &Bytes, name: &str, description: &Meta) -> Result<Set, Error> {
         });
     }
     let dims: Vec<usize> = axes.iter().map(|a| a.size).collect();
-    let strides = row_major(&dims, element.size())?;
+    let mut strides = row_major(&dims, element.size())?;
+    // Images begin with their lowest row: ours is the last in the file.
+    if images {
+        let rows = strides[outer].checked_mul(sizes[1].saturating_sub(1) as i64).unwrap_or(i64::MAX);
+        table.iter_mut().for_each(|at| *at = at.saturating_add(rows as u64));
+        strides[outer] = -strides[outer];
+    }
     let (start, table) = if outer == 0 { (table[0], None) } else { (0, Some((table, outer))) };
     let s = Strided { bytes: bytes.clone(), element, order: Order::Little, dims, strides, start, table };
     let mut info = SetInfo::new(name, element.name(), axes);

@@ -1,5 +1,5 @@
-//! TIFF of 32-bit floating-point numbers or 16-bit counts: one image, or a stack of pages. Other programs of the field read it
-//! without loss.
+//! TIFF of 32-bit floating-point numbers or 16-bit counts: one image, or a stack of pages. Other programs of the field
+//! read it without loss.
 
 use std::io::{Seek, Write};
 use std::path::Path;
@@ -11,7 +11,8 @@ use crate::error::Error;
 use crate::io::file::replace;
 use crate::tensor::Tensor;
 
-/// Writes an image or a stack, uncompressed; the file appears under its name when it is complete. Beyond 4 GB it is a BigTIFF.
+/// Writes an image or a stack, uncompressed; the file appears under its name when it is complete. Beyond 4 GB it is a
+/// BigTIFF.
 ///
 /// # Shapes
 /// `tensor` is (height, width), or (pages, height, width).
@@ -36,13 +37,13 @@ pub fn write(path: impl AsRef<Path>, tensor: &Tensor<f32>) -> Result<(), Error> 
     write_as::<colortype::Gray32Float>(path.as_ref(), tensor)
 }
 
-/// Writes counts, as [`write`] does.
+/// Writes counts, as [`write()`] does.
 ///
 /// # Shapes
 /// `tensor` is (height, width), or (pages, height, width).
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_u16(path: impl AsRef<Path>, tensor: &Tensor<u16>) -> Result<(), Error> {
     write_as::<colortype::Gray16>(path.as_ref(), tensor)
 }

@@ -1,12 +1,13 @@
 //! TIFF and BigTIFF: reading of images and stacks, with the calibrations that DigitalMicrograph and ImageJ write.
 //!
-//! The container is read by a library written in Rust; this file and `tiff.rs` are the only ones that know it. Pages of one size
-//! and type that follow each other are a stack. Uncompressed pages are read in parts, compressed ones page by page.
+//! The container is read by a library written in Rust; this file and `tiff.rs` are the only ones that know it. Pages of
+//! one size and type that follow each other are a stack. Uncompressed pages are read in parts, compressed ones page by
+//! page.
 //!
 //! # References
 //! - TIFF 6.0, with the supplements on BigTIFF and sample formats.
-//! - Private tags of DigitalMicrograph, as its files have them: 65003–65005 units of x, y, z, 65006–65008 origins, 65009–65011
-//!   scales; element i stands at (i − origin) · scale.
+//! - Private tags of DigitalMicrograph, as its files have them: 65003–65005 units of x, y, z, 65006–65008 origins,
+//!   65009–65011 scales; element i stands at (i − origin) · scale.
 //! - ImageJ's description: `images`, `unit`, `spacing`; the resolutions are pixels a unit.
 
 use std::io::{BufReader, Read, Seek, SeekFrom};

@@ -1,8 +1,10 @@
-//! TVIPS recordings: frames of a camera with a short header each, in one file or several (`…_000.tvips`, `…_001.tvips`, …).
+//! TVIPS recordings: frames of a camera with a short header each, in one file or several (`…_000.tvips`, `…_001.tvips`,
+//! …).
 //!
-//! Numbers of 4 bytes, little-endian: bytes of the header, version (1 or 2), columns, rows, bits a pixel, offsets, binnings, pixel
-//! size, high tension (kV), magnification, and in version 2 the bytes before each frame (12 in version 1). Those begin with the
-//! frame's number, its time in seconds and its milliseconds. Only the first file has the header.
+//! Numbers of 4 bytes, little-endian: bytes of the header, version (1 or 2), columns, rows, bits a pixel, offsets,
+//! binnings, pixel size, high tension (kV), magnification, and in version 2 the bytes before each frame (12 in version
+//! 1). Those begin with the frame's number, its time in seconds and its milliseconds. Only the first file has the
+//! header.
 //!
 //! # References
 //! TVIPS GmbH, "EMPLIFIED recorder file format" notes.
@@ -19,6 +21,8 @@ use crate::units::Energy;
 
 /// Files of one recording.
 const MAX_FILES: usize = 1000;
+/// Frames of one file: a table of addresses is kept.
+const MAX_FRAMES: u64 = 1 << 24;
 
 pub(crate) fn recognise(head: &[u8], name: &std::path::Path) -> bool {
     let word = |k: usize| head.get(4 * k..4 * k + 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
@@ -40,7 +44,7 @@ pub(crate) fn read(bytes: &Bytes, beside: Beside, params: &OpenParams) -> Result
         other => return Err(r.wrong(format!("{other} bits a pixel"))),
     };
     let frame = checked_len(&[height, width, element.size()])?;
-    if frame == 0 || before > 1 << 16 {
+    if frame == 0 || before > 1 << 16 || bytes.len() / (before + frame) as u64 > MAX_FRAMES {
         return Err(r.wrong(format!("frames of {height} × {width} behind {before} bytes")));
     }
 

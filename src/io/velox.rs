@@ -1,7 +1,7 @@
 //! Velox EMD: images, stacks, several detectors, transforms, spectra.
 //!
-//! `/Data/Image/ID/Data` is (y, x, frame), `/Data/Spectrum/ID/Data` (channel, spectrum); `Metadata` beside it holds one JSON text a
-//! frame, padded with zeros.
+//! `/Data/Image/ID/Data` is (y, x, frame), `/Data/Spectrum/ID/Data` (channel, spectrum); `Metadata` beside it holds one
+//! JSON text a frame, padded with zeros.
 //!
 //! # References
 //! The structure as Velox writes it; published notes on the format by its users.

@@ -1,5 +1,5 @@
-//! XML as a tree of metadata: what EMPAD and TIA write beside their numbers. No entities beyond the five of the standard, no
-//! includes, nothing that expands.
+//! XML as a tree of metadata: what EMPAD and TIA write beside their numbers. No entities beyond the five of the
+//! standard, no includes, nothing that expands.
 
 use crate::io::meta::Meta;
 

@@ -9,8 +9,8 @@
 //! All lengths are Å.
 //!
 //! # References
-//! - Extended XYZ: the format's specification (libatoms). Prismatic: A. Pryor, C. Ophus, J. Miao, Adv. Struct. Chem. Imaging 3
-//!   (2017) 15; E. J. Kirkland, "Advanced Computing in Electron Microscopy", for the form of its lists.
+//! - Extended XYZ: the format's specification (libatoms). Prismatic: A. Pryor, C. Ophus, J. Miao, Adv. Struct. Chem.
+//!   Imaging 3 (2017) 15; E. J. Kirkland, "Advanced Computing in Electron Microscopy", for the form of its lists.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
 //! Zarr v2 and v3 directories: reading of arrays in plain, zlib or gzip chunks, and writing of v3.
 //!
-//! An array is a folder with `.zarray` (v2) or `zarr.json` (v3) and a file a chunk, `0.0` or `c/0/0`; a chunk that is absent is all
-//! fill value. Chunks at the end are whole, with elements beyond the array.
+//! An array is a folder with `.zarray` (v2) or `zarr.json` (v3) and a file a chunk, `0.0` or `c/0/0`; a chunk that is
+//! absent is all fill value. Chunks at the end are whole, with elements beyond the array.
 //!
 //! # References
 //! Zarr storage specifications 2 and 3 (zarr-specs.readthedocs.io).
@@ -21,11 +21,14 @@ use crate::io::data_file::{Beside, Contents, OpenParams, Set, SetInfo, Store};
 use crate::io::file::{FileAt, replace};
 use crate::io::layout::{Element, Strided, advance};
 use crate::io::meta::Meta;
-use crate::shape::{checked_len, try_reserved, try_zeroed};
+use crate::shape::{Limits, checked_len, try_reserved, try_zeroed};
 use crate::tensor::Tensor;
 
 const MAX_ARRAYS: usize = 10_000;
 const MAX_DEPTH: usize = 32;
+/// Bytes of a read that need no proof, and chunks of one read.
+const PLAUSIBLE_BYTES: u64 = 1 << 30;
+const MAX_CHUNKS: usize = 1 << 24;
 const MAX_JSON: u64 = 1 << 26;
 
 /// How chunks are compressed.
@@ -274,9 +277,10 @@ impl ZarrSet {
     /// Reads a part; `ranges` lie within the dimensions.
     pub(crate) fn read(&self, ranges: &[Range<usize>]) -> Result<Array, Error> {
         let dims: Vec<usize> = ranges.iter().map(Range::len).collect();
-        let mut out = filled(self.element, &dims, self.fill)?;
         let grid: Vec<Range<usize>> =
             ranges.iter().zip(&self.chunks).map(|(r, &c)| r.start / c..r.end.div_ceil(c)).collect();
+        self.plausible(&dims, &grid)?;
+        let mut out = filled(self.element, &dims, self.fill)?;
         let mut chunk: Vec<usize> = grid.iter().map(|g| g.start).collect();
         for _ in 0..grid.iter().map(Range::len).product::<usize>() {
             if let Some(bytes) = self.chunk(&chunk)? {
@@ -304,18 +308,38 @@ impl ZarrSet {
         Ok(out)
     }
 
+    /// A store may legally be vast and empty. Beyond 1 GiB what is read must be there, if only packed.
+    fn plausible(&self, dims: &[usize], grid: &[Range<usize>]) -> Result<(), Error> {
+        let needed = (checked_len(dims)? as u64).saturating_mul(self.element.size() as u64);
+        let count = checked_len(&grid.iter().map(Range::len).collect::<Vec<_>>())?;
+        let budget = if count > MAX_CHUNKS { 0 } else { PLAUSIBLE_BYTES };
+        if needed <= budget {
+            return Ok(());
+        }
+        let (mut there, mut chunk) = (0u64, grid.iter().map(|g| g.start).collect::<Vec<_>>());
+        for _ in 0..if budget > 0 { count } else { 0 } {
+            there = there.saturating_add(std::fs::metadata(self.file(&chunk)).map_or(0, |m| m.len()));
+            advance(&mut chunk, grid);
+        }
+        Limits { bytes: there.saturating_mul(1032) }.check(needed)
+    }
+
+    /// The file of a chunk.
+    fn file(&self, index: &[usize]) -> PathBuf {
+        let numbers: Vec<String> = index.iter().map(usize::to_string).collect();
+        let name = numbers.join(&self.separator);
+        let name = match (self.prefix.is_empty(), numbers.is_empty()) {
+            (true, true) => "0".to_string(),
+            (true, false) => name,
+            (false, true) => self.prefix.to_string(),
+            (false, false) => format!("{}{}{name}", self.prefix, self.separator),
+        };
+        self.folder.join(name)
+    }
+
     /// The bytes of a chunk; none when it is not there.
     fn chunk(&self, index: &[usize]) -> Result<Option<Vec<u8>>, Error> {
-        let numbers: Vec<String> = index.iter().map(usize::to_string).collect();
-        let mut name = numbers.join(&self.separator);
-        if !self.prefix.is_empty() {
-            let middle = if numbers.is_empty() { "" } else { &self.separator };
-            name = format!("{}{middle}{name}", self.prefix);
-        }
-        if name.is_empty() {
-            name = "0".into();
-        }
-        let path = self.folder.join(name);
+        let path = self.file(index);
         if !path.is_file() {
             return Ok(None);
         }
@@ -369,8 +393,8 @@ fn filled(element: Element, dims: &[usize], fill: f64) -> Result<Array, Error> {
     }
 }
 
-/// Writes an array as a Zarr v3 store of plain chunks, one for each index of the first axis (one in all for fewer than three).
-/// The calibration of the axes goes into the attributes. The folder must not exist.
+/// Writes an array as a Zarr v3 store of plain chunks, one for each index of the first axis (one in all for fewer than
+/// three). The calibration of the axes goes into the attributes. The folder must not exist.
 ///
 /// # Errors
 /// - [`Error::Shape`] when there is not one axis a dimension,

@@ -140,8 +140,8 @@ fn mib_header() -> Vec<u8> {
 
 const CHILD: &str = "EXITWAVE_TEST_CHILD";
 
-/// Opens files of 4 GB that hold next to nothing on the disk and reads the last frame of each; in a process of its own, so
-/// that its memory can be told.
+/// Opens files of 4 GB that hold next to nothing on the disk and reads the last frame of each; in a process of its own,
+/// so that its memory can be told.
 #[test]
 fn a_frame_of_a_4_gb_file_is_read_at_once_and_in_little_memory() {
     if let Some(folder) = std::env::var_os(CHILD) {
@@ -197,4 +197,75 @@ fn a_frame_of_a_4_gb_file_is_read_at_once_and_in_little_memory() {
     let (time, memory): (u64, u64) = (time.parse().unwrap(), memory.trim_end_matches(" kB").parse().unwrap());
     assert!(time < 50_000, "{time} µs");
     assert!(memory < 64 << 10, "{memory} kB");
+}
+
+#[test]
+fn an_empad_scan_is_found_through_its_description_and_its_description_through_the_scan() {
+    let folder = tempfile::tempdir().unwrap();
+    let numbers: Vec<u8> = (0..6 * 130 * 128).flat_map(|v| (v as f32).to_le_bytes()).collect();
+    std::fs::write(folder.path().join("scan_x3_y2.raw"), numbers).unwrap();
+    let xml = "<root name=\"acquisition_1\"><pix_x>3</pix_x><pix_y>2</pix_y><raw_file filename=\"/home/a/scan_x3_y2.raw\"/>\
+        <iom_measurements><source.get_voltage>80000.0</source.get_voltage></iom_measurements></root>";
+    std::fs::write(folder.path().join("acquisition_1.xml"), xml).unwrap();
+    for name in ["acquisition_1.xml", "scan_x3_y2.raw"] {
+        let file = io::open(folder.path().join(name)).unwrap();
+        let scan = file.scan(0).unwrap();
+        assert_eq!((scan.frames.shape(), scan.energy.unwrap().to_kev()), ([2, 3, 128, 128], 80.0), "{name}");
+        let mut frame = vec![0.0; 128 * 128];
+        scan.frames.read_frames(4, &mut frame).unwrap();
+        assert!(frame.iter().enumerate().all(|(k, v)| *v == (4 * 130 * 128 + k) as f32), "{name}");
+    }
+    std::fs::remove_file(folder.path().join("scan_x3_y2.raw")).unwrap();
+    let alone = io::open(folder.path().join("acquisition_1.xml")).unwrap();
+    assert_eq!(alone.sets().len(), 0);
+    assert!(alone.metadata().text("note").unwrap().contains("scan_x3_y2.raw"));
+}
+
+#[test]
+fn a_recording_of_several_files_is_one_stack() {
+    let folder = tempfile::tempdir().unwrap();
+    let frame =
+        |k: u32| [vec![k, 100 + k, 0, 0].iter().flat_map(|w| w.to_le_bytes()).collect(), vec![k as u8; 6]].concat();
+    let mut first: Vec<u8> =
+        [256u32, 2, 3, 2, 8, 0, 0, 1, 1, 10, 200, 80, 16].iter().flat_map(|w| w.to_le_bytes()).collect();
+    first.resize(256, 0);
+    (1..=2).for_each(|k| first.extend(frame(k)));
+    std::fs::write(folder.path().join("r_000.tvips"), first).unwrap();
+    std::fs::write(folder.path().join("r_001.tvips"), frame(3)).unwrap();
+    let file = io::open(folder.path().join("r_000.tvips")).unwrap();
+    assert_eq!(file.info(0).unwrap().dims, [3, 2, 3]);
+    let Array::U8(t) = file.read(0).unwrap() else { panic!("8 bits") };
+    assert_eq!((t.row(0), t.row(1), t.row(2)), (&[1; 6][..], &[2; 6][..], &[3; 6][..]));
+    assert_eq!(file.info(0).unwrap().axes[0].step(), Quantity::Time(exitwave::units::Time::s(1.0)));
+}
+
+#[test]
+fn a_map_gives_what_reads_give_and_a_scan_must_fit() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.mib");
+    let mut bytes = Vec::new();
+    for k in 0..6u16 {
+        bytes.extend(mib_header());
+        bytes.extend((0..65_536u32).flat_map(|v| (v as u16 ^ k).to_be_bytes()));
+    }
+    std::fs::write(&path, bytes).unwrap();
+    let scan = |scan| io::OpenParams { scan: Some(scan), ..io::OpenParams::default() };
+    let read = io::open_with(&path, scan([2, 3])).unwrap();
+    let mapped = io::open_with(&path, io::OpenParams { access: io::Access::Map, ..scan([2, 3]) }).unwrap();
+    assert_eq!(read.info(0).unwrap().dims, [2, 3, 256, 256]);
+    assert_eq!(read.read(0).unwrap(), mapped.read(0).unwrap());
+    // Rows are stored from the bottom.
+    let Array::U16(last) = read.read_part(0, &[1..2, 2..3, 255..256, 0..4]).unwrap() else { panic!("16 bits") };
+    assert_eq!(last.as_slice(), &[5, 4, 7, 6]);
+    let mut frame = vec![0.0; 65_536];
+    read.frames(0).unwrap().read_frames(5, &mut frame).unwrap();
+    assert_eq!(frame[255 * 256..][..4], [5.0, 4.0, 7.0, 6.0]);
+    assert_eq!(frame[0], f32::from(255 * 256 ^ 5u16));
+    assert_eq!(io::open(&path).unwrap().info(0).unwrap().dims, [6, 256, 256]);
+    for wrong in [[2, 4], [usize::MAX, 3]] {
+        assert!(matches!(io::open_with(&path, scan(wrong)), Err(exitwave::Error::Shape { .. })));
+    }
+    let limits = exitwave::shape::Limits { bytes: 1000 };
+    let small = io::open_with(&path, io::OpenParams { limits, ..io::OpenParams::default() }).unwrap();
+    assert!(matches!(small.read(0), Err(exitwave::Error::OverBudget { budget: 1000, .. })));
 }
