@@ -473,6 +473,35 @@ fn averages_over_source_and_focus_are_the_transmission_cross_coefficient() {
 }
 
 #[test]
+fn a_streamed_scan_is_the_patterns_of_its_probes_and_can_be_cancelled() {
+    let s = Specimen::new([20, 24], 3, BandLimit::default(), 6);
+    let plan = Multislice::<f64>::new(&s.params).unwrap();
+    let t = plan.transmission(&s.potential).unwrap();
+    let aperture = Aperture::Soft { semi_angle: Angle::mrad(25.0) };
+    let params = ProbeParams { energy: s.params.energy, aperture, grid: s.params.grid, ..Default::default() };
+    let probe = Probe::<f64>::new(&params).unwrap();
+    let step = [Length::angstrom(0.7), Length::angstrom(0.4)];
+    let positions = exitwave::multislice::raster([Length::angstrom(0.1); 2], step, [5, 7]);
+    assert_eq!(positions[8], [Length::angstrom(0.1) + step[0], Length::angstrom(0.1) + step[1]]);
+    let all = plan.patterns(&t, &probe, &positions).unwrap();
+    for i in [0, 17, 34] {
+        let psi = probe.real(positions[i]).unwrap().reshape(&[1, 20, 24]).unwrap();
+        let one = diffraction(&plan.exit_waves(&t, &psi).unwrap(), &Par::seq()).unwrap();
+        assert_eq!(one.as_slice(), all.row(i));
+    }
+    let mut seen = 0;
+    let mut sink = |first: usize, some: &[f64]| {
+        assert_eq!(first * 480, seen);
+        seen += some.len();
+        Ok(())
+    };
+    let mut stop = |_: &exitwave::observe::Step| exitwave::observe::ControlFlow::Break(());
+    let end = plan.scan(&t, &probe, &positions, &mut sink, &mut stop).unwrap();
+    assert_eq!(end, exitwave::observe::Stop::Cancelled);
+    assert_eq!(seen, plan.group() * 480);
+}
+
+#[test]
 fn impossible_parameters_are_errors() {
     let good = Specimen::new([8, 8], 2, BandLimit::default(), 0).params;
     let bad = |p: MultisliceParams| Multislice::<f32>::new(&p).is_err();
