@@ -433,10 +433,13 @@ fn accumulate<T: Real>(n: usize, psi: &LaneBuffers<'_, T>, q: &LaneBuffers<'_, T
     let (pr, pi, qr, qi) = (&psi.re[..n], &psi.im[..n], &q.re[..n], &q.im[..n]);
     crate::simd::vectorized!({
         for x in 0..n {
+            let (pr, pi, qr, qi) = (pr[x], pi[x], qr[x], qi[x]);
+            let (mut zr, mut zi) = (gr[x], gi[x]);
             for l in 0..LANES {
-                gr[x][l] += pr[x][l] * qr[x][l] + pi[x][l] * qi[x][l];
-                gi[x][l] += pr[x][l] * qi[x][l] - pi[x][l] * qr[x][l];
+                zr[l] += pr[l] * qr[l] + pi[l] * qi[l];
+                zi[l] += pr[l] * qi[l] - pi[l] * qr[l];
             }
+            (gr[x], gi[x]) = (zr, zi);
         }
     })
 }

@@ -27,3 +27,4 @@ pub use params::{BandLimit, MultisliceParams};
 pub use plan::{Multislice, MultisliceScratch, Transmission};
 pub use prism::Prism;
 pub use probe_function::ProbeFunction;
+pub use scan::Sink;

@@ -267,16 +267,19 @@ impl<T: Real> Multislice<T> {
         let (sigma, mu) = (self.sigma, self.params.absorption);
         vectorized!({
             for (re, im) in re.iter_mut().zip(im.iter_mut()) {
+                let v = *re;
+                let (mut c, mut s) = (v, v);
                 for l in 0..LANES {
-                    let (s, c) = sin_cos(sigma * re[l].f64());
-                    let (s, c) = (T::of(s), T::of(c));
-                    if mu == 0.0 {
-                        (re[l], im[l]) = (c, s);
-                    } else {
-                        let a = T::of((-mu * sigma * re[l].f64()).exp());
-                        (re[l], im[l]) = (a * c, a * s);
+                    let (sin, cos) = sin_cos(sigma * v[l].f64());
+                    (s[l], c[l]) = (T::of(sin), T::of(cos));
+                }
+                if mu != 0.0 {
+                    for l in 0..LANES {
+                        let a = T::of((-mu * sigma * v[l].f64()).exp());
+                        (s[l], c[l]) = (a * s[l], a * c[l]);
                     }
                 }
+                (*re, *im) = (c, s);
             }
         });
         for i in 0..LANES {
@@ -294,7 +297,7 @@ impl<T: Real> Multislice<T> {
         let (field, chunk) = (e.real_len(), 2 * e.nx);
         for fields in t.chunks_mut(field * self.group) {
             let waves = fields.len() / field;
-            let (u1, u2, works) = self.split(scratch, waves);
+            let [u1, u2, works] = self.split(scratch, waves);
             let mut works = self.works(works);
             self.par().chunks_with(u1, e.u1_chunk(waves), &mut works, |band, u1, [b, _]| {
                 for (w, u1) in u1.chunks_mut(2 * e.kept).enumerate() {
@@ -316,15 +319,11 @@ impl<T: Real> Multislice<T> {
     }
 
     /// u1, u2 and the transform buffers out of one piece of memory.
-    pub(crate) fn split<'s>(
-        &self,
-        scratch: &'s mut [Lane<T>],
-        waves: usize,
-    ) -> (&'s mut [Lane<T>], &'s mut [Lane<T>], &'s mut [Lane<T>]) {
+    pub(crate) fn split<'s>(&self, scratch: &'s mut [Lane<T>], waves: usize) -> [&'s mut [Lane<T>]; 3] {
         let e = &self.engine;
         let (u1, rest) = scratch.split_at_mut(e.u1_len(waves));
         let (u2, rest) = rest.split_at_mut(e.u2_len(waves));
-        (u1, u2, &mut rest[..self.works_len()])
+        [u1, u2, &mut rest[..self.works_len()]]
     }
 
     /// Two sets of transform buffers a thread.
@@ -502,7 +501,7 @@ impl<T: Real> Multislice<T> {
         let e = &self.engine;
         let waves = psi.len() / (e.ny * e.nx);
         check_len("Multislice", "t", e.real_len() * self.slices(), t.lanes.len());
-        let (u1, u2, works) = self.split(&mut scratch.lanes, waves);
+        let [u1, u2, works] = self.split(&mut scratch.lanes, waves);
         let mut works = self.works(works);
         for (n, t) in t.lanes.chunks(e.real_len()).enumerate() {
             let p = self.step(n);

@@ -174,7 +174,7 @@ impl<T: Real> Prism<T> {
         positions: &[[Length; 2]],
         then: impl Fn(&mut [Complex<T>], &mut [Complex<T>]) + Sync,
     ) -> Result<Tensor<Complex<T>>, Error> {
-        if let Some(r) = positions.iter().flatten().find(|r| !(r.abs() <= Length::mm(1.0))) {
+        if let Some(r) = positions.iter().flatten().find(|r| !r.is_finite() || r.abs() > Length::mm(1.0)) {
             return Err(Error::param("position", r, "a finite position"));
         }
         let ([wy, wx], [ny, nx], count) = (self.window, self.grid.dims, self.beams.len());
@@ -184,27 +184,23 @@ impl<T: Real> Prism<T> {
         for _ in 0..self.par.count() {
             states.push((try_zeroed(2 * count)?, try_zeroed(self.fft.scratch_len())?));
         }
-        self.par.chunks_with(&mut waves, wy * wx, &mut states, |p, psi, (c, scratch): &mut (Vec<T>, Vec<Complex<T>>)| {
-            let r = positions[p].map(|r| r.to_angstrom());
-            for (b, (h, a)) in self.beams.iter().enumerate() {
-                let turns = (0..2).map(|i| h[i] as f64 * r[i] / (self.window[i] as f64 * d[i])).sum::<f64>();
-                let z = a * cis(-TAU * turns.fract());
-                (c[b], c[count + b]) = (T::of(z.re), T::of(z.im));
-            }
-            let corner = [0, 1].map(|i| (r[i] / d[i] - 0.5 * self.window[i] as f64).round() as isize);
-            let at = |i: usize, j: usize, n: usize| (corner[i] + j as isize).rem_euclid(n as isize) as usize;
-            for jy in 0..wy {
-                let row = at(0, jy, ny) * nx;
-                for jx in 0..wx {
-                    let s = &self.matrix[(row + at(1, jx, nx)) * 2 * count..][..2 * count];
-                    psi[jy * wx + jx] = dot(s, c);
+        self.par.chunks_with(
+            &mut waves,
+            wy * wx,
+            &mut states,
+            |p, psi, (c, scratch): &mut (Vec<T>, Vec<Complex<T>>)| {
+                let r = positions[p].map(|r| r.to_angstrom());
+                for (b, (h, a)) in self.beams.iter().enumerate() {
+                    let turns = (0..2).map(|i| h[i] as f64 * r[i] / (self.window[i] as f64 * d[i])).sum::<f64>();
+                    let z = a * cis(-TAU * turns.fract());
+                    (c[b], c[count + b]) = (T::of(z.re), T::of(z.im));
                 }
                 let corner = [0, 1].map(|i| (r[i] / d[i] - 0.5 * self.window[i] as f64).round() as isize);
                 let at = |i: usize, j: usize, n: usize| (corner[i] + j as isize).rem_euclid(n as isize) as usize;
                 for jy in 0..wy {
                     let row = at(0, jy, ny) * nx;
                     for jx in 0..wx {
-                        let s = &self.matrix[(row + at(1, jx, nx)) * count..][..count];
+                        let s = &self.matrix[(row + at(1, jx, nx)) * 2 * count..][..2 * count];
                         psi[jy * wx + jx] = dot(s, c);
                     }
                 }

@@ -12,6 +12,9 @@ use crate::shape::{checked_len, try_zeroed};
 use crate::tensor::Tensor;
 use crate::units::Length;
 
+/// What [`Multislice::scan`] hands its patterns to: the index of the first position, and the patterns.
+pub type Sink<'a, T> = &'a mut dyn FnMut(usize, &[T]) -> Result<(), Error>;
+
 impl<T: Real> Multislice<T> {
     /// Intensities |Fψ|² behind the specimen for probes at `positions`, handed to `sink(first position, patterns)` in order, a group at a time: a
     /// data set that does not fit into memory goes to disk from there.
@@ -30,7 +33,7 @@ impl<T: Real> Multislice<T> {
         t: &Transmission<T>,
         probe: &Probe<T>,
         positions: &[[Length; 2]],
-        sink: &mut dyn FnMut(usize, &[T]) -> Result<(), Error>,
+        sink: Sink<'_, T>,
         observe: Observer<'_>,
     ) -> Result<Stop, Error> {
         let [ny, nx] = self.grid().dims;

@@ -354,7 +354,8 @@ fn gradient_error(
     let mut point = vec![s.potential.values.into_vec(), normal(2 * count * dims[0] * dims[1], 5, 1.0)];
     if geometry {
         spaces.push(Space::real(&[slices + 2]));
-        let mut g: Vec<f64> = params.thickness.iter().map(|t| t.to_angstrom()).collect();
+        // Thin slices: the differences take steps of 1e-3 rad in the tilt, which turns a frequency k by 2π k z · 1e-3 after a depth z.
+        let mut g: Vec<f64> = params.thickness.iter().map(|t| 0.3 * t.to_angstrom()).collect();
         g.extend([0.01, -0.02]);
         point.push(g);
     }
