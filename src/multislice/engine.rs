@@ -118,7 +118,8 @@ impl<T: Real> Engine<T> {
         waves * 2 * self.padded
     }
     pub fn side(&self) -> usize {
-        self.padded.max(self.nx).max(self.kept)
+        // A few more, so that the four arrays of a transform do not share the sets of the cache.
+        self.padded.max(self.nx).max(self.kept) + 3
     }
     pub fn real_len(&self) -> usize {
         self.bands * 2 * self.nx

@@ -5,7 +5,7 @@ use std::f64::consts::{PI, TAU};
 use num_complex::Complex;
 
 use crate::error::{Error, check_len};
-use crate::fft::{Direction, LANES, Lane, LaneBuffers};
+use crate::fft::{Direction, LANES, Lane, LaneBuffers, aligned};
 use crate::multislice::MultisliceParams;
 use crate::multislice::engine::{Conjugate, Engine};
 use crate::optics::Grid;
@@ -195,7 +195,8 @@ impl<T: Real> Multislice<T> {
 
     fn scratch_lanes(&self) -> usize {
         let e = &self.engine;
-        e.u1_len(self.group) + e.u2_len(self.group) + self.works_len()
+        // One more for the alignment.
+        e.u1_len(self.group) + e.u2_len(self.group) + self.works_len() + 1
     }
 
     /// Lanes of the transform buffers of all threads: two sets each.
@@ -294,7 +295,7 @@ impl<T: Real> Multislice<T> {
     /// Band-limits fields in lanes, (fields, bands, 2, nx), in place: self-adjoint.
     pub(crate) fn filter(&self, t: &mut [Lane<T>], scratch: &mut [Lane<T>]) {
         let e = &self.engine;
-        let (field, chunk) = (e.real_len(), 2 * e.nx);
+        let (field, chunk, scratch) = (e.real_len(), 2 * e.nx, aligned(scratch));
         for fields in t.chunks_mut(field * self.group) {
             let waves = fields.len() / field;
             let [u1, u2, works] = self.split(scratch, waves);
@@ -501,7 +502,7 @@ impl<T: Real> Multislice<T> {
         let e = &self.engine;
         let waves = psi.len() / (e.ny * e.nx);
         check_len("Multislice", "t", e.real_len() * self.slices(), t.lanes.len());
-        let [u1, u2, works] = self.split(&mut scratch.lanes, waves);
+        let [u1, u2, works] = self.split(aligned(&mut scratch.lanes), waves);
         let mut works = self.works(works);
         for (n, t) in t.lanes.chunks(e.real_len()).enumerate() {
             let p = self.step(n);
