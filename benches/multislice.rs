@@ -6,7 +6,7 @@ mod timing;
 use exitwave::Error;
 use exitwave::autodiff::{Function, Mode};
 use exitwave::fft::{Direction, Fft2};
-use exitwave::multislice::{Multislice, MultisliceFunction, MultisliceParams, Prism, diffraction, raster};
+use exitwave::multislice::{Multislice, MultisliceFunction, MultisliceParams, Prism, raster};
 use exitwave::num_complex::Complex;
 use exitwave::op::Write;
 use exitwave::optics::{Aperture, Grid, Probe, ProbeParams};
@@ -51,14 +51,8 @@ fn main() -> Result<(), Error> {
     let lens = Probe::<f32>::new(&probe)?;
     let step = Length::angstrom(A / 8.0);
     let positions = raster([Length::angstrom(A); 2], [step; 2], [8, 8]);
-    let mut probes = Vec::new();
-    for &r in &positions {
-        probes.extend(lens.real(r)?.into_vec());
-    }
-    let probes = Tensor::from_vec(&[64, 256, 256], probes)?;
     let many = time(&mut c, "64 probes 256", || {
-        let waves = multislice.exit_waves(&t, &probes).map(|w| diffraction(&w, &par));
-        assert!(waves.is_ok());
+        assert!(multislice.patterns(&t, &lens, &positions).is_ok());
     });
     let many_fft = transforms(&mut c, "fft only 64 x 256", 256, 64 * 50, &par)?;
     let mut prism = |f: usize| {

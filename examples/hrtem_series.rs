@@ -105,8 +105,7 @@ fn main() -> Result<(), Failure> {
                 let mean = image.as_slice().iter().sum::<f32>() / image.len() as f32;
                 let variance = image.as_slice().iter().map(|v| (v - mean).powi(2)).sum::<f32>() / image.len() as f32;
                 let nm = *n as f64 * 0.05 * A;
-                contrast
-                    .insert(format!("{mrad} mrad, {nm:.1} nm, {df} nm"), (f64::from(variance.sqrt() / mean)).into());
+                contrast.insert(format!("{mrad} mrad, {nm:.1} nm, {df} nm"), f64::from(variance.sqrt() / mean).into());
                 let mut shown = Image::real(&[PIXELS; 2], image.as_slice())?;
                 (shown.title, shown.map) = (format!("{nm:.1} nm thick, {df} nm under"), ColorMap::Grey);
                 (shown.range, shown.pixel) = (Range::Percentile { low: 0.5, high: 99.5 }, Pixel::Length(pixel));

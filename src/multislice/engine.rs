@@ -118,7 +118,8 @@ impl<T: Real> Engine<T> {
         waves * 2 * self.padded
     }
     pub fn side(&self) -> usize {
-        self.padded.max(self.nx).max(self.kept)
+        // A few more, so that the four arrays of a transform do not share the sets of the cache.
+        self.padded.max(self.nx).max(self.kept) + 3
     }
     pub fn real_len(&self) -> usize {
         self.bands * 2 * self.nx
@@ -157,11 +158,15 @@ impl<T: Real> Engine<T> {
         let sign = sign::<T>(conjugate);
         vectorized!({
             for x in 0..n {
+                // Copies, of which the compiler knows that nothing else points to them.
+                let (ar, ai, tr, ti) = (re[x], im[x], tr[x], ti[x]);
+                let (mut zr, mut zi) = (ar, ai);
                 for l in 0..LANES {
-                    let (ar, ai, tr, ti) = (re[x][l], im[x][l], tr[x][l], sign * ti[x][l]);
-                    re[x][l] = ar * tr - ai * ti;
-                    im[x][l] = ar * ti + ai * tr;
+                    let ti = sign * ti[l];
+                    zr[l] = ar[l] * tr[l] - ai[l] * ti;
+                    zi[l] = ar[l] * ti + ai[l] * tr[l];
                 }
+                (re[x], im[x]) = (zr, zi);
             }
         })
     }
@@ -181,10 +186,13 @@ impl<T: Real> Engine<T> {
             vectorized!({
                 for x in 0..n {
                     let [pr, pi] = [px[x][0], sign * px[x][1]];
+                    let (br, bi) = (br[x], bi[x]);
+                    let (mut zr, mut zi) = (br, bi);
                     for l in 0..LANES {
-                        re[x][l] = br[x][l] * pr - bi[x][l] * pi;
-                        im[x][l] = br[x][l] * pi + bi[x][l] * pr;
+                        zr[l] = br[l] * pr - bi[l] * pi;
+                        zi[l] = br[l] * pi + bi[l] * pr;
                     }
+                    (re[x], im[x]) = (zr, zi);
                 }
             })
         };
@@ -218,11 +226,14 @@ impl<T: Real> Engine<T> {
         vectorized!({
             for y in 0..n {
                 let [pr, pi] = [py[y][0], sign * py[y][1]];
+                let (br, bi, m) = (re[y], im[y], mask[y]);
+                let (mut zr, mut zi) = (br, bi);
                 for l in 0..LANES {
-                    let (ar, ai) = (re[y][l] * mask[y][l], im[y][l] * mask[y][l]);
-                    re[y][l] = ar * pr - ai * pi;
-                    im[y][l] = ar * pi + ai * pr;
+                    let (ar, ai) = (br[l] * m[l], bi[l] * m[l]);
+                    zr[l] = ar * pr - ai * pi;
+                    zi[l] = ar * pi + ai * pr;
                 }
+                (re[y], im[y]) = (zr, zi);
             }
         })
     }

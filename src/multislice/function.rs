@@ -6,7 +6,7 @@ use num_complex::Complex;
 
 use crate::autodiff::{Function, Mode, Needs};
 use crate::error::{Error, check_len};
-use crate::fft::{Direction, LANES, Lane, LaneBuffers};
+use crate::fft::{Direction, LANES, Lane, LaneBuffers, aligned};
 use crate::multislice::engine::Conjugate;
 use crate::multislice::plan::{Propagator, propagator};
 use crate::multislice::{Multislice, MultisliceParams};
@@ -107,7 +107,7 @@ impl<T: Real> MultisliceFunction<T> {
         let e = &self.plan.engine;
         let group = self.plan.group.min(l.waves.max(1));
         let u1 = e.u1_len(self.plan.group).max(group * e.real_len());
-        u1 + e.u2_len(self.plan.group) + (l.every + 1) * l.u2 + l.transmission + self.plan.works_len()
+        u1 + e.u2_len(self.plan.group) + (l.every + 1) * l.u2 + l.transmission + self.plan.works_len() + 2
     }
 
     /// The propagator of slice n with the geometry of an input.
@@ -158,7 +158,7 @@ impl<T: Real> Function<T> for MultisliceFunction<T> {
         let pixels = e.ny * e.nx;
         check_len("MultisliceFunction", "y", x[1].len(), y.len());
         let l = self.layout(x[1].len() / (2 * pixels));
-        let (tape, scratch) = (lanes(tape), lanes(scratch));
+        let (tape, scratch) = (lanes(tape), aligned(lanes(scratch)));
         let (t, tape) = tape.split_at_mut(l.transmission);
         plan.transmit(x[0], t, scratch);
 
@@ -212,7 +212,7 @@ impl<T: Real> Function<T> for MultisliceFunction<T> {
         let (t, tape) = tape.split_at(l.transmission);
         let psi: &[Complex<T>] = bytemuck::cast_slice(x[1]);
         let dexit: &[Complex<T>] = bytemuck::cast_slice(dy);
-        let (gt, scratch) = lanes(scratch).split_at_mut(l.transmission);
+        let (gt, scratch) = aligned(lanes(scratch)).split_at_mut(l.transmission);
         let wants_potential = dx[0].is_some();
         gt.fill([T::ZERO; LANES]);
         let mut geometry = vec![0.0; l.slices + 2];
@@ -433,10 +433,13 @@ fn accumulate<T: Real>(n: usize, psi: &LaneBuffers<'_, T>, q: &LaneBuffers<'_, T
     let (pr, pi, qr, qi) = (&psi.re[..n], &psi.im[..n], &q.re[..n], &q.im[..n]);
     crate::simd::vectorized!({
         for x in 0..n {
+            let (pr, pi, qr, qi) = (pr[x], pi[x], qr[x], qi[x]);
+            let (mut zr, mut zi) = (gr[x], gi[x]);
             for l in 0..LANES {
-                gr[x][l] += pr[x][l] * qr[x][l] + pi[x][l] * qi[x][l];
-                gi[x][l] += pr[x][l] * qi[x][l] - pi[x][l] * qr[x][l];
+                zr[l] += pr[l] * qr[l] + pi[l] * qi[l];
+                zi[l] += pr[l] * qi[l] - pi[l] * qr[l];
             }
+            (gr[x], gi[x]) = (zr, zi);
         }
     })
 }

@@ -4,6 +4,7 @@
 //! simulates data and is differentiated by reconstructions.
 //!
 //! - [`MultisliceParams`], [`BandLimit`]; [`Multislice`]: waves through slices, thickness series; [`Transmission`].
+//! - [`Multislice::scan`]: patterns of a scan, streamed.
 //! - [`MultisliceFunction`]: with gradients with respect to the potential, the incident waves, slice thicknesses and the tilt;
 //!   [`ProbeFunction`]: incident waves with gradients with respect to aberrations and positions.
 //! - [`Prism`]: the same probes by interpolation between plane waves.
@@ -18,6 +19,7 @@ mod params;
 mod plan;
 mod prism;
 mod probe_function;
+mod scan;
 
 pub use function::MultisliceFunction;
 pub use imaging::{Averaging, HrtemImage, diffraction, raster, transmission_cross_coefficient};
@@ -25,3 +27,4 @@ pub use params::{BandLimit, MultisliceParams};
 pub use plan::{Multislice, MultisliceScratch, Transmission};
 pub use prism::Prism;
 pub use probe_function::ProbeFunction;
+pub use scan::Sink;

@@ -125,10 +125,10 @@ impl MultisliceParams {
         if self.thickness.is_empty() || self.thickness.len() > 1_000_000 {
             return Err(Error::param("thickness", format!("{} slices", self.thickness.len()), "1 to 10⁶ slices"));
         }
-        if let Some(t) = self.thickness.iter().find(|t| !(t.abs() <= Length::mm(1.0))) {
+        if let Some(t) = self.thickness.iter().find(|t| !t.is_finite() || t.abs() > Length::mm(1.0)) {
             return Err(Error::param("thickness", t, "slices of finite thickness, at most 1 mm"));
         }
-        if let Some(t) = self.tilt.iter().find(|t| !(t.abs() <= Angle::rad(0.5))) {
+        if let Some(t) = self.tilt.iter().find(|t| !t.is_finite() || t.abs() > Angle::rad(0.5)) {
             return Err(Error::param("tilt", t, "an angle of at most 0.5 rad"));
         }
         if !(self.absorption >= 0.0 && self.absorption <= 10.0) {

@@ -5,7 +5,7 @@ use std::f64::consts::{PI, TAU};
 use num_complex::Complex;
 
 use crate::error::{Error, check_len};
-use crate::fft::{Direction, LANES, Lane, LaneBuffers};
+use crate::fft::{Direction, LANES, Lane, LaneBuffers, aligned};
 use crate::multislice::MultisliceParams;
 use crate::multislice::engine::{Conjugate, Engine};
 use crate::optics::Grid;
@@ -195,7 +195,8 @@ impl<T: Real> Multislice<T> {
 
     fn scratch_lanes(&self) -> usize {
         let e = &self.engine;
-        e.u1_len(self.group) + e.u2_len(self.group) + self.works_len()
+        // One more for the alignment.
+        e.u1_len(self.group) + e.u2_len(self.group) + self.works_len() + 1
     }
 
     /// Lanes of the transform buffers of all threads: two sets each.
@@ -267,16 +268,19 @@ impl<T: Real> Multislice<T> {
         let (sigma, mu) = (self.sigma, self.params.absorption);
         vectorized!({
             for (re, im) in re.iter_mut().zip(im.iter_mut()) {
+                let v = *re;
+                let (mut c, mut s) = (v, v);
                 for l in 0..LANES {
-                    let (s, c) = sin_cos(sigma * re[l].f64());
-                    let (s, c) = (T::of(s), T::of(c));
-                    if mu == 0.0 {
-                        (re[l], im[l]) = (c, s);
-                    } else {
-                        let a = T::of((-mu * sigma * re[l].f64()).exp());
-                        (re[l], im[l]) = (a * c, a * s);
+                    let (sin, cos) = sin_cos(sigma * v[l].f64());
+                    (s[l], c[l]) = (T::of(sin), T::of(cos));
+                }
+                if mu != 0.0 {
+                    for l in 0..LANES {
+                        let a = T::of((-mu * sigma * v[l].f64()).exp());
+                        (s[l], c[l]) = (a * s[l], a * c[l]);
                     }
                 }
+                (*re, *im) = (c, s);
             }
         });
         for i in 0..LANES {
@@ -291,10 +295,10 @@ impl<T: Real> Multislice<T> {
     /// Band-limits fields in lanes, (fields, bands, 2, nx), in place: self-adjoint.
     pub(crate) fn filter(&self, t: &mut [Lane<T>], scratch: &mut [Lane<T>]) {
         let e = &self.engine;
-        let (field, chunk) = (e.real_len(), 2 * e.nx);
+        let (field, chunk, scratch) = (e.real_len(), 2 * e.nx, aligned(scratch));
         for fields in t.chunks_mut(field * self.group) {
             let waves = fields.len() / field;
-            let (u1, u2, works) = self.split(scratch, waves);
+            let [u1, u2, works] = self.split(scratch, waves);
             let mut works = self.works(works);
             self.par().chunks_with(u1, e.u1_chunk(waves), &mut works, |band, u1, [b, _]| {
                 for (w, u1) in u1.chunks_mut(2 * e.kept).enumerate() {
@@ -316,15 +320,11 @@ impl<T: Real> Multislice<T> {
     }
 
     /// u1, u2 and the transform buffers out of one piece of memory.
-    pub(crate) fn split<'s>(
-        &self,
-        scratch: &'s mut [Lane<T>],
-        waves: usize,
-    ) -> (&'s mut [Lane<T>], &'s mut [Lane<T>], &'s mut [Lane<T>]) {
+    pub(crate) fn split<'s>(&self, scratch: &'s mut [Lane<T>], waves: usize) -> [&'s mut [Lane<T>]; 3] {
         let e = &self.engine;
         let (u1, rest) = scratch.split_at_mut(e.u1_len(waves));
         let (u2, rest) = rest.split_at_mut(e.u2_len(waves));
-        (u1, u2, &mut rest[..self.works_len()])
+        [u1, u2, &mut rest[..self.works_len()]]
     }
 
     /// Two sets of transform buffers a thread.
@@ -502,7 +502,7 @@ impl<T: Real> Multislice<T> {
         let e = &self.engine;
         let waves = psi.len() / (e.ny * e.nx);
         check_len("Multislice", "t", e.real_len() * self.slices(), t.lanes.len());
-        let (u1, u2, works) = self.split(&mut scratch.lanes, waves);
+        let [u1, u2, works] = self.split(aligned(&mut scratch.lanes), waves);
         let mut works = self.works(works);
         for (n, t) in t.lanes.chunks(e.real_len()).enumerate() {
             let p = self.step(n);

@@ -14,6 +14,9 @@ use crate::shape::{checked_len, try_zeroed};
 use crate::tensor::Tensor;
 use crate::units::Length;
 
+/// Plane waves that are written into the matrix together: a cache line of it.
+const TOGETHER: usize = 16;
+
 /// The scattering matrix of a specimen: the exit waves of the plane waves that an aperture lets through, at every f-th spatial frequency.
 ///
 /// ```text
@@ -36,8 +39,8 @@ pub struct Prism<T: Real> {
     window: [usize; 2],
     /// k of each beam, as index in the window's spectrum, and its amplitude.
     beams: Vec<([isize; 2], Complex<f64>)>,
-    /// (ny, nx, beams).
-    matrix: Vec<Complex<T>>,
+    /// (ny, nx, re/im, beams): a probe's sum runs along the beams of a pixel.
+    matrix: Vec<T>,
     fft: Fft2<T>,
     par: crate::par::Par,
 }
@@ -93,11 +96,11 @@ impl<T: Real> Prism<T> {
         beams.iter_mut().for_each(|b| b.1 /= norm * n_window);
 
         // Plane waves, a group at a time.
-        let len = checked_len(&[ny, nx, beams.len()])?;
-        multislice.params.limits.check((len as u64).saturating_mul(size_of::<Complex<T>>() as u64))?;
-        let mut matrix: Vec<Complex<T>> = try_zeroed(len)?;
+        let len = checked_len(&[ny, nx, 2, beams.len()])?;
+        multislice.params.limits.check((len as u64).saturating_mul(size_of::<T>() as u64))?;
+        let mut matrix: Vec<T> = try_zeroed(len)?;
         let mut scratch = multislice.scratch()?;
-        let group = multislice.group();
+        let group = TOGETHER.min(beams.len());
         let mut psi = try_zeroed(group * ny * nx)?;
         let mut exit = try_zeroed(group * ny * nx)?;
         let count = beams.len();
@@ -116,11 +119,11 @@ impl<T: Real> Prism<T> {
             }
             let pixels = some.len() * ny * nx;
             multislice.exit_waves_into(transmission, &psi[..pixels], &mut exit[..pixels], &mut scratch);
-            // Beams of one pixel side by side: a probe's sum runs along them.
-            multislice.par().chunks(&mut matrix, nx * count, |iy, rows| {
-                for (ix, at) in rows.chunks_mut(count).enumerate() {
+            multislice.par().chunks(&mut matrix, nx * 2 * count, |iy, rows| {
+                for (ix, at) in rows.chunks_mut(2 * count).enumerate() {
                     for b in 0..some.len() {
-                        at[g * group + b] = exit[(b * ny + iy) * nx + ix];
+                        let z = exit[(b * ny + iy) * nx + ix];
+                        (at[g * group + b], at[count + g * group + b]) = (z.re, z.im);
                     }
                 }
             });
@@ -140,7 +143,7 @@ impl<T: Real> Prism<T> {
 
     /// Bytes of the scattering matrix.
     pub fn workspace_bytes(&self) -> u64 {
-        (self.matrix.len() * size_of::<Complex<T>>()) as u64
+        (self.matrix.len() * size_of::<T>()) as u64
     }
 
     /// Exit waves of probes at `positions`, inside their windows, whose corner lies at the pixel nearest to r₀ − window/2 (periodic).
@@ -171,7 +174,7 @@ impl<T: Real> Prism<T> {
         positions: &[[Length; 2]],
         then: impl Fn(&mut [Complex<T>], &mut [Complex<T>]) + Sync,
     ) -> Result<Tensor<Complex<T>>, Error> {
-        if let Some(r) = positions.iter().flatten().find(|r| !(r.abs() <= Length::mm(1.0))) {
+        if let Some(r) = positions.iter().flatten().find(|r| !r.is_finite() || r.abs() > Length::mm(1.0)) {
             return Err(Error::param("position", r, "a finite position"));
         }
         let ([wy, wx], [ny, nx], count) = (self.window, self.grid.dims, self.beams.len());
@@ -179,25 +182,25 @@ impl<T: Real> Prism<T> {
         let mut waves = try_zeroed(checked_len(&[positions.len(), wy, wx])?)?;
         let mut states = Vec::with_capacity(self.par.count());
         for _ in 0..self.par.count() {
-            states.push((try_zeroed(count)?, try_zeroed(self.fft.scratch_len())?));
+            states.push((try_zeroed(2 * count)?, try_zeroed(self.fft.scratch_len())?));
         }
         self.par.chunks_with(
             &mut waves,
             wy * wx,
             &mut states,
-            |p, psi, (c, scratch): &mut (Vec<Complex<T>>, Vec<Complex<T>>)| {
+            |p, psi, (c, scratch): &mut (Vec<T>, Vec<Complex<T>>)| {
                 let r = positions[p].map(|r| r.to_angstrom());
-                for (c, (h, a)) in c.iter_mut().zip(&self.beams) {
+                for (b, (h, a)) in self.beams.iter().enumerate() {
                     let turns = (0..2).map(|i| h[i] as f64 * r[i] / (self.window[i] as f64 * d[i])).sum::<f64>();
                     let z = a * cis(-TAU * turns.fract());
-                    *c = Complex::new(T::of(z.re), T::of(z.im));
+                    (c[b], c[count + b]) = (T::of(z.re), T::of(z.im));
                 }
                 let corner = [0, 1].map(|i| (r[i] / d[i] - 0.5 * self.window[i] as f64).round() as isize);
                 let at = |i: usize, j: usize, n: usize| (corner[i] + j as isize).rem_euclid(n as isize) as usize;
                 for jy in 0..wy {
                     let row = at(0, jy, ny) * nx;
                     for jx in 0..wx {
-                        let s = &self.matrix[(row + at(1, jx, nx)) * count..][..count];
+                        let s = &self.matrix[(row + at(1, jx, nx)) * 2 * count..][..2 * count];
                         psi[jy * wx + jx] = dot(s, c);
                     }
                 }
@@ -208,23 +211,29 @@ impl<T: Real> Prism<T> {
     }
 }
 
-/// Σ s c, in eight lanes.
+/// Σ s c of split numbers, in sixteen lanes.
 #[inline]
-fn dot<T: Real>(s: &[Complex<T>], c: &[Complex<T>]) -> Complex<T> {
+fn dot<T: Real>(s: &[T], c: &[T]) -> Complex<T> {
+    const LANES: usize = 16;
     crate::simd::vectorized!({
-        let (mut re, mut im) = ([T::ZERO; 8], [T::ZERO; 8]);
-        let (s8, s_rest) = s.as_chunks::<8>();
-        let (c8, c_rest) = c.as_chunks::<8>();
-        for (s, c) in s8.iter().zip(c8) {
-            for l in 0..8 {
-                re[l] += s[l].re * c[l].re - s[l].im * c[l].im;
-                im[l] += s[l].re * c[l].im + s[l].im * c[l].re;
+        let n = s.len() / 2;
+        let ((sr, si), (cr, ci)) = (s.split_at(n), c.split_at(n));
+        let (mut re, mut im) = ([T::ZERO; LANES], [T::ZERO; LANES]);
+        let whole = n / LANES * LANES;
+        for b in (0..whole).step_by(LANES) {
+            let (sr, si, cr, ci) = (&sr[b..b + LANES], &si[b..b + LANES], &cr[b..b + LANES], &ci[b..b + LANES]);
+            for l in 0..LANES {
+                re[l] += sr[l] * cr[l] - si[l] * ci[l];
+                im[l] += sr[l] * ci[l] + si[l] * cr[l];
             }
         }
         let mut sum = Complex::new(T::ZERO, T::ZERO);
-        for l in 0..8 {
+        for l in 0..LANES {
             sum += Complex::new(re[l], im[l]);
         }
-        s_rest.iter().zip(c_rest).fold(sum, |sum, (s, c)| sum + s * c)
+        for b in whole..n {
+            sum += Complex::new(sr[b], si[b]) * Complex::new(cr[b], ci[b]);
+        }
+        sum
     })
 }

@@ -64,9 +64,7 @@ impl Species {
         let z = SYMBOLS.iter().position(|s| s.eq_ignore_ascii_case(symbol)).ok_or_else(unknown)? as u8 + 1;
         let charge = match charge.as_bytes() {
             [] => 0,
-            [signs @ ..]
-                if signs.len() <= 8 && (signs.iter().all(|&c| c == b'+') || signs.iter().all(|&c| c == b'-')) =>
-            {
+            signs if signs.len() <= 8 && (signs.iter().all(|&c| c == b'+') || signs.iter().all(|&c| c == b'-')) => {
                 let n = signs.len() as i8;
                 if signs[0] == b'+' { n } else { -n }
             }

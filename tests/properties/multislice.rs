@@ -354,7 +354,8 @@ fn gradient_error(
     let mut point = vec![s.potential.values.into_vec(), normal(2 * count * dims[0] * dims[1], 5, 1.0)];
     if geometry {
         spaces.push(Space::real(&[slices + 2]));
-        let mut g: Vec<f64> = params.thickness.iter().map(|t| t.to_angstrom()).collect();
+        // Thin slices: the differences take steps of 1e-3 rad in the tilt, which turns a frequency k by 2π k z · 1e-3 after a depth z.
+        let mut g: Vec<f64> = params.thickness.iter().map(|t| 0.3 * t.to_angstrom()).collect();
         g.extend([0.01, -0.02]);
         point.push(g);
     }
@@ -443,9 +444,7 @@ fn averages_over_source_and_focus_are_the_transmission_cross_coefficient() {
         ..Default::default()
     };
     let s = Specimen::new([24, 24], 2, BandLimit::default(), 8);
-    let mut wave = s.run(&vec![C::new(1.0, 0.0); 576]);
-    // A strong object, so that what is not linear counts.
-    wave.iter_mut().for_each(|z| *z *= 1.0);
+    let wave = s.run(&vec![C::new(1.0, 0.0); 576]);
     let wave = Tensor::from_vec(&[24, 24], wave).unwrap();
     let want = transmission_cross_coefficient(&wave, &ctf, &grid).unwrap();
     let waves = wave.clone().reshape(&[1, 24, 24]).unwrap();
@@ -470,6 +469,35 @@ fn averages_over_source_and_focus_are_the_transmission_cross_coefficient() {
             assert!((a - b).abs() < 1e-10, "{a} {b}");
         }
     }
+}
+
+#[test]
+fn a_streamed_scan_is_the_patterns_of_its_probes_and_can_be_cancelled() {
+    let s = Specimen::new([20, 24], 3, BandLimit::default(), 6);
+    let plan = Multislice::<f64>::new(&s.params).unwrap();
+    let t = plan.transmission(&s.potential).unwrap();
+    let aperture = Aperture::Soft { semi_angle: Angle::mrad(25.0) };
+    let params = ProbeParams { energy: s.params.energy, aperture, grid: s.params.grid, ..Default::default() };
+    let probe = Probe::<f64>::new(&params).unwrap();
+    let step = [Length::angstrom(0.7), Length::angstrom(0.4)];
+    let positions = exitwave::multislice::raster([Length::angstrom(0.1); 2], step, [5, 7]);
+    assert_eq!(positions[8], [Length::angstrom(0.1) + step[0], Length::angstrom(0.1) + step[1]]);
+    let all = plan.patterns(&t, &probe, &positions).unwrap();
+    for i in [0, 17, 34] {
+        let psi = probe.real(positions[i]).unwrap().reshape(&[1, 20, 24]).unwrap();
+        let one = diffraction(&plan.exit_waves(&t, &psi).unwrap(), &Par::seq()).unwrap();
+        assert_eq!(one.as_slice(), all.row(i));
+    }
+    let mut seen = 0;
+    let mut sink = |first: usize, some: &[f64]| {
+        assert_eq!(first * 480, seen);
+        seen += some.len();
+        Ok(())
+    };
+    let mut stop = |_: &exitwave::observe::Step| exitwave::observe::ControlFlow::Break(());
+    let end = plan.scan(&t, &probe, &positions, &mut sink, &mut stop).unwrap();
+    assert_eq!(end, exitwave::observe::Stop::Cancelled);
+    assert_eq!(seen, plan.group() * 480);
 }
 
 #[test]

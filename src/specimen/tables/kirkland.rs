@@ -5,6 +5,8 @@
 //! # References
 //! E. J. Kirkland, *Advanced Computing in Electron Microscopy*, 2nd ed., Springer (2010), appendix C, table C.1.
 
+// Some parameters happen to be near π.
+#[allow(clippy::approx_constant)]
 #[rustfmt::skip]
 pub(crate) const KIRKLAND: [[f64; 12]; 103] = [
     [0.0042029832, 0.0627762505, 0.0300907347, 0.225350888, 0.22536695, 0.225331756, 0.0677756695, 0.0035660924, 0.0276135815, 4.38854001, 0.403884823, 1.44490166], // H

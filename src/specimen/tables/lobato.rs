@@ -5,6 +5,8 @@
 //! # References
 //! I. Lobato, D. Van Dyck, *Acta Cryst.* A70, 636 (2014), supporting information.
 
+// Some parameters happen to be near π.
+#[allow(clippy::approx_constant)]
 #[rustfmt::skip]
 pub(crate) const LOBATO: [[f64; 10]; 103] = [
     [0.00647384848835291, -0.490192576780229, 0.573284160390876, -0.37940330148399, 0.554426474774079, 2.78519885379148, 2.77620428330644, 2.77538591050625, 2.76759302867258, 2.76511897642927], // H

@@ -5,6 +5,8 @@
 //! # References
 //! L.-M. Peng, G. Ren, S. L. Dudarev, M. J. Whelan, *Acta Cryst.* A52, 257 (1996), table 3.
 
+// Some parameters happen to be near π.
+#[allow(clippy::approx_constant)]
 #[rustfmt::skip]
 pub(crate) const PENG: [[f64; 10]; 98] = [
     [0.0088, 0.0449, 0.1481, 0.2356, 0.0914, 0.1152, 1.0867, 4.9755, 16.5591, 43.2743], // H

@@ -5,6 +5,8 @@
 //! # References
 //! L.-M. Peng, *Acta Cryst.* A54, 481 (1998), table 1.
 
+// Some parameters happen to be near π.
+#[allow(clippy::approx_constant)]
 #[rustfmt::skip]
 pub(crate) const PENG_IONS: [(u8, i8, [f64; 10]); 106] = [
     (1, -1, [0.14, 0.649, 1.37, 0.337, 0.787, 0.984, 8.67, 38.9, 111.0, 166.0]), // H-
