@@ -67,7 +67,7 @@ fn main() -> Result<(), Failure> {
     let waves = Tensor::from_vec(&[points, PIXELS, PIXELS], waves)?;
 
     // Detectors on the pixels of the pattern, which PRISM has fewer of.
-    let side = if prism > 0 { PIXELS / prism } else { PIXELS };
+    let side = PIXELS.checked_div(prism).unwrap_or(PIXELS);
     let pixel = lens.wavelength().to_angstrom() / (4.0 * A) * (PIXELS / side) as f64;
     let mut weights = Vec::new();
     for (_, mrad) in DETECTORS {

@@ -71,6 +71,7 @@ impl Options {
 }
 
 /// An observer that draws a progress bar with the loss.
+#[allow(dead_code, reason = "not every example runs long")]
 pub fn progress(title: &'static str) -> impl FnMut(&Step) -> ControlFlow<()> {
     let bar = indicatif::ProgressBar::no_length();
     let style = indicatif::ProgressStyle::with_template("{prefix:28} [{bar:30}] {pos}/{len}  {msg}  {elapsed}");

@@ -123,7 +123,7 @@ pub fn parallax(g: &ScanSpectrum, params: &ParallaxParams, observe: Observer<'_>
     if u == 0 || u > 64 {
         return Err(Error::param("upsampling", u, "a whole number from 1 to 64"));
     }
-    if !(params.tolerance.to_angstrom() > 0.0) {
+    if !(params.tolerance.to_angstrom() > 0.0 && params.tolerance.is_finite()) {
         return Err(Error::param("tolerance", params.tolerance, "a positive length"));
     }
     let wave = g.wave(params.semi_angle, &params.aberrations)?;

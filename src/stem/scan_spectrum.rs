@@ -206,7 +206,7 @@ impl ScanSpectrum {
         let chi = Chi::new(crate::units::Length::angstrom(self.lambda), aberrations)?;
         let mut wave = Wave { aperture, chi, pixel: self.pixel.map(|p| p * self.lambda), scale: 1.0 };
         let sum: f64 = self.k.iter().map(|&k| wave.at(k).norm_sqr()).sum();
-        if !(sum > 0.0) {
+        if sum <= 0.0 {
             return Err(Error::param("semi_angle", semi_angle, "an aperture that reaches a detector pixel"));
         }
         wave.scale = 1.0 / sum.sqrt();

@@ -106,7 +106,7 @@ pub fn wdd(g: &ScanSpectrum, params: &WddParams) -> Result<WddResult, Error> {
     });
 
     let mean = found[0].0.re.max(0.0).sqrt();
-    if !(mean > 0.0) {
+    if mean.is_nan() || mean <= 0.0 {
         return Err(Error::Data { what: "the transmission's mean vanishes".into(), index: 0 });
     }
     let mut object: Vec<Complex<f64>> = found.iter().map(|f| f.0 / mean).collect();

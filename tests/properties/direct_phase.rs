@@ -152,8 +152,7 @@ fn wigner_deconvolution_recovers_weak_and_strong_phases() {
     for (rms, bound) in [(1e-3, 0.01), (0.3, 0.1)] {
         let truth = phase(rms, 3);
         let g = spectra(&set(patterns(&truth, &lens(200.0), 1.0)), None);
-        let params =
-            WddParams { semi_angle: SEMI_ANGLE, aberrations: lens(200.0), regularization: 1e-6, ..Default::default() };
+        let params = WddParams { semi_angle: SEMI_ANGLE, aberrations: lens(200.0), regularization: 1e-6 };
         let found = wdd(&g, &params).unwrap();
         let mask: Vec<f64> = found.transfer.as_slice().iter().map(|&t| if t > 0.1 { 1.0 } else { 0.0 }).collect();
         let e = error(found.phase.as_slice(), &sampled(&truth), &mask);

@@ -224,8 +224,7 @@ fn an_empad_scan_is_found_through_its_description_and_its_description_through_th
 #[test]
 fn a_recording_of_several_files_is_one_stack() {
     let folder = tempfile::tempdir().unwrap();
-    let frame =
-        |k: u32| [vec![k, 100 + k, 0, 0].iter().flat_map(|w| w.to_le_bytes()).collect(), vec![k as u8; 6]].concat();
+    let frame = |k: u32| [[k, 100 + k, 0, 0].iter().flat_map(|w| w.to_le_bytes()).collect(), vec![k as u8; 6]].concat();
     let mut first: Vec<u8> =
         [256u32, 2, 3, 2, 8, 0, 0, 1, 1, 10, 200, 80, 16].iter().flat_map(|w| w.to_le_bytes()).collect();
     first.resize(256, 0);
@@ -260,7 +259,7 @@ fn a_map_gives_what_reads_give_and_a_scan_must_fit() {
     let mut frame = vec![0.0; 65_536];
     read.frames(0).unwrap().read_frames(5, &mut frame).unwrap();
     assert_eq!(frame[255 * 256..][..4], [5.0, 4.0, 7.0, 6.0]);
-    assert_eq!(frame[0], f32::from(255 * 256 ^ 5u16));
+    assert_eq!(frame[0], f32::from((255 * 256) ^ 5u16));
     assert_eq!(io::open(&path).unwrap().info(0).unwrap().dims, [6, 256, 256]);
     for wrong in [[2, 4], [usize::MAX, 3]] {
         assert!(matches!(io::open_with(&path, scan(wrong)), Err(exitwave::Error::Shape { .. })));

@@ -78,7 +78,8 @@ fn networks_keep_the_size_and_have_their_gradients() {
 
 #[test]
 fn networks_have_the_published_numbers_of_weights() {
-    let words = |dims: &[usize], build: &dyn Fn(&mut Net<f32>, NodeId) -> Result<NodeId, Error>| {
+    type Build<'a> = &'a dyn Fn(&mut Net<f32>, NodeId) -> Result<NodeId, Error>;
+    let words = |dims: &[usize], build: Build<'_>| {
         let mut net = Net::new(&Par::seq());
         let x = net.input("x", dims);
         build(&mut net, x).unwrap();

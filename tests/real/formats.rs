@@ -392,7 +392,8 @@ fn cells_have_the_atoms_of_their_formula() {
         let Some(path) = data(&format!("data/structures/{name}.cif")) else { return };
         let mut got: Vec<_> = atoms(&path).split(' ').map(str::to_string).collect();
         let mut wanted: Vec<_> = wanted.split(' ').map(str::to_string).collect();
-        (got.sort(), wanted.sort());
+        got.sort();
+        wanted.sort();
         assert_eq!(got, wanted, "{name}");
     }
 }
@@ -460,7 +461,7 @@ fn every_filter_and_layout_of_hdf5_reads_as_its_twin() {
     let mut compared = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let twin = entry.unwrap().path();
-        if !twin.extension().is_some_and(|e| e == "npy") {
+        if twin.extension().is_none_or(|e| e != "npy") {
             continue;
         }
         let mut path = twin.with_extension("h5");
