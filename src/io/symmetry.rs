@@ -59,7 +59,7 @@ pub(crate) fn operation(text: &str) -> Option<Operation> {
 
 fn fraction(text: &str) -> Option<f64> {
     let v = match text.split_once('/') {
-        Some((n, d)) => n.parse::<f64>().ok()? / d.parse::<f64>().ok()?,
+        Some((n, d)) => n.parse::<f64>().ok()? / d.parse::<f64>().ok().filter(|d| *d != 0.0)?,
         None => text.parse::<f64>().ok()?,
     };
     v.is_finite().then_some(v)

@@ -98,7 +98,7 @@ impl Wolfe {
             } else if flat(&now) {
                 found = Some(now);
             } else if now.g >= 0.0 {
-                bracket = Some([before, now]);
+                bracket = Some([now, before]);
             }
             if bracket.is_some() || found.is_some() {
                 break;
@@ -110,7 +110,7 @@ impl Wolfe {
             trials += 1;
         }
 
-        // Algorithm 3.6: `low` is the end with the lower loss; the bracket keeps a point that fulfils both conditions.
+        // Algorithm 3.6: a has the lowest loss of the trials that fell enough, and the slope there points towards b.
         let [mut a, mut b] = bracket.unwrap_or([start, now]);
         let mut little_progress = false;
         while found.is_none() && trials < self.evaluations {
@@ -131,10 +131,6 @@ impl Wolfe {
             }
             let trial = eval(t)?;
             trials += 1;
-            // `a` is the lower end from here on.
-            if b.f < a.f {
-                std::mem::swap(&mut a, &mut b);
-            }
             if !enough(&trial) || trial.f >= a.f {
                 b = trial;
             } else {
