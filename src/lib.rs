@@ -68,8 +68,8 @@
 //! | 1 | [`op`] | linear operators with their adjoints, the dot test |
 //! | | [`fft`] | Fourier transforms, shifts, crops, sub-pixel shifts |
 //! | | [`linalg`] | matrix products, eigenvalues, singular values, least squares, Krylov solvers |
-//! | 2 | [`autodiff`] | gradients: functions with hand-written vector–Jacobian products |
-//! | | [`optim`] | Adam, L-BFGS |
+//! | 2 | [`autodiff`] | gradients: graph, plan, session; functions with hand-written vector–Jacobian products |
+//! | | [`optim`] | SGD, Adam, L-BFGS, conjugate gradients, schedules; proximal and primal–dual solvers |
 //! | 3 | [`optics`] | the electron, aberrations, transfer functions, probes |
 //! | | [`specimen`] | atoms, cells, scattering factors, potentials, thermal motion |
 //! | | [`metrics`] | Fourier ring and shell correlation, similarity, registration, dose |
