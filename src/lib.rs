@@ -68,15 +68,15 @@
 //! | 1 | [`op`] | linear operators with their adjoints, the dot test |
 //! | | [`fft`] | Fourier transforms, shifts, crops, sub-pixel shifts |
 //! | | [`linalg`] | matrix products, eigenvalues, singular values, least squares, Krylov solvers |
-//! | 2 | [`autodiff`] | gradients: functions with hand-written vector–Jacobian products |
-//! | | [`optim`] | Adam, L-BFGS |
+//! | 2 | [`autodiff`] | gradients: graph, plan, session; functions with hand-written vector–Jacobian products |
+//! | | [`optim`] | SGD, Adam, L-BFGS, conjugate gradients, schedules; proximal and primal–dual solvers |
 //! | 3 | [`nn`] | layers, losses, U-Nets and deep image priors |
 //! | | [`optics`] | the electron, aberrations, transfer functions, probes |
 //! | | [`specimen`] | atoms, cells, scattering factors, potentials, thermal motion |
 //! | | [`metrics`] | Fourier ring and shell correlation, similarity, registration, dose |
 //! | 4 | [`multislice`] | transmission and propagation through thick specimens, PRISM, images; their adjoints |
 //! | | [`detect`] | counting statistics, detector response, dose fractionation |
-//! | 5 | [`stem`] | 4D data sets, virtual detectors, centre of mass, iDPC, iCOM |
+//! | 5 | [`stem`] | 4D data sets, virtual detectors, centre of mass, iDPC, iCOM, SSB, Wigner deconvolution, parallax |
 //! | | [`ptycho`] | iterative ptychography |
 //! | 6 | [`io`] | files (feature `io`, on by default) |
 //! | | [`render`] | pictures (feature `io`) |

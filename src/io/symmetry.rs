@@ -44,6 +44,9 @@ pub(crate) fn operation(text: &str) -> Option<Operation> {
                     let factor = if before.is_empty() { 1.0 } else { fraction(before)? };
                     let divided = &term[at + 1..];
                     let divided = if divided.is_empty() { 1.0 } else { fraction(divided.strip_prefix('/')?)? };
+                    if divided == 0.0 {
+                        return None;
+                    }
                     (factor / divided, Some(term.as_bytes()[at] - b'x'))
                 }
                 None => (fraction(term)?, None),
