@@ -57,6 +57,6 @@ pub use orientation::{Orientation, OrientationFit, Transposition};
 pub use parallax::{ParallaxFit, ParallaxParams, ParallaxResult, parallax};
 pub use pass::{Analysis, Pass, PassParams};
 pub use ring::{RingParams, Rings, ring_centre};
-pub use scan_spectrum::{ScanSpectrum, ScanSpectrumParams};
+pub use scan_spectrum::{Border, ScanSpectrum, ScanSpectrumParams};
 pub use side_band::{DirectPhase, SideBandParams, Weighting, side_band};
 pub use wdd::{WddParams, WddResult, wdd};

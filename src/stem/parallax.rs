@@ -85,8 +85,8 @@ pub struct ParallaxResult {
     pub used: Vec<usize>,
     /// Rounds of the fit.
     pub iterations: usize,
-    /// The power of the aligned image (without its mean) after each round, which the fit maximises.
-    pub power: Vec<f64>,
+    /// E after each round, which the fit maximises.
+    pub explained: Vec<f64>,
     /// Why the fit ended.
     pub stop: Stop,
 }
@@ -106,9 +106,16 @@ pub struct ParallaxResult {
 /// T(Q) = 1/M Σ_K i Γ(K, Q)/|A(K)|² e^{−2πi Q·s(K)}  ≈  2 sin χ(Q)
 /// ```
 ///
-/// inside the overlap of the disks. The fit maximises the power of the aligned image, P = Σ_{Q≠0} |Σ_K G e^{−2πi Q·s}|²,
-/// which needs no image that is seen by itself: first over C10, on a grid whose steps move no image by more than half a
-/// scan step, then by parabolas along each coordinate. Above the scan's Nyquist frequency the spectra are their own
+/// inside the overlap of the disks. The fit needs no image that is seen by itself. C10 is first the one, on a grid whose
+/// steps move no image by more than half a scan step, for which the aligned image has the largest power,
+/// P = Σ_{Q≠0} |Σ_K G e^{−2πi Q·s}|². Its maximum is biased, since the two side bands align best a little off focus; so
+/// all coordinates are then moved along parabolas to the maximum of what a weak phase object explains of the spectra,
+///
+/// ```text
+/// E = Σ_{Q≠0} |Σ_K (iΓ)* G|² / Σ_K |Γ|²
+/// ```
+///
+/// which is maximum likelihood for flat noise. Above the scan's Nyquist frequency the spectra are their own
 /// aliases, G(K, Q + 1/step) = G(K, Q), which the phases e^{−2πi Q·s} average out, and leave what belongs there.
 ///
 /// # Errors
@@ -137,7 +144,7 @@ pub fn parallax(g: &ScanSpectrum, params: &ParallaxParams, observe: Observer<'_>
     }
     let problem = Alignment { g, used: &used, edge };
     let mut state = State { c: params.aberrations.to_cartesian(), rotation: 0.0 };
-    let (mut iterations, mut power, mut stop) = (0, Vec::new(), Stop::Iterations);
+    let (mut iterations, mut explained, mut stop) = (0, Vec::new(), Stop::Iterations);
     let (range, coordinates) = match params.fit {
         ParallaxFit::Fixed => (None, 0),
         ParallaxFit::Defocus { defocus_range } => (Some(defocus_range), 1),
@@ -177,7 +184,7 @@ pub fn parallax(g: &ScanSpectrum, params: &ParallaxParams, observe: Observer<'_>
                 let at = |x: f64| {
                     let mut s = state.clone();
                     s.step(coordinate, x);
-                    problem.power(&s)
+                    problem.explained(&s, params.semi_angle)
                 };
                 let (minus, here, plus) = (at(-h)?, at(0.0)?, at(h)?);
                 let curvature = plus - 2.0 * here + minus;
@@ -190,20 +197,21 @@ pub fn parallax(g: &ScanSpectrum, params: &ParallaxParams, observe: Observer<'_>
                 }
             }
             iterations += 1;
-            let p = problem.power(&state)?;
-            power.push(p);
+            let p = problem.explained(&state, params.semi_angle)?;
+            explained.push(p);
             if observe(&Step::new(scanned + iterations, scanned + params.iterations, -p)).is_break() {
                 stop = Stop::Cancelled;
                 break;
             }
-            if moved < params.tolerance.to_angstrom() {
+            // A parabola through far points may be no parabola: the steps shrink before the fit counts as converged.
+            if moved < params.tolerance.to_angstrom() && reach < 10.0 * params.tolerance.to_angstrom() {
                 stop = Stop::Converged;
                 break;
             }
-            reach = (0.5 * reach).max(moved.min(reach)).max(0.1 * params.tolerance.to_angstrom());
+            reach = (0.25 * reach).max(moved.min(reach)).max(params.tolerance.to_angstrom());
         }
     }
-    finish(&problem, params, state, iterations, power, stop)
+    finish(&problem, params, state, iterations, explained, stop)
 }
 
 /// What the fit moves.
@@ -282,6 +290,36 @@ impl Alignment<'_> {
         Ok(out)
     }
 
+    /// E. As φ is real, half the frequencies hold all of it.
+    fn explained(&self, state: &State, semi_angle: Angle) -> Result<f64, Error> {
+        let wave = self.g.wave(semi_angle, &state.c.to_polar())?;
+        let [ny, nx] = self.g.scan();
+        let (sin, cos) = state.rotation.sin_cos();
+        let k: Vec<[f64; 2]> =
+            self.used.iter().map(|&p| self.g.k()[p]).map(|[y, x]| [sin * x + cos * y, cos * x - sin * y]).collect();
+        let rows = self.g.par().map(ny / 2 + 1, |y| {
+            let mut sum = 0.0f64;
+            for x in 0..nx {
+                let (index, mut fit, mut square) = (y * nx + x, Complex::<f64>::default(), 0.0);
+                let q = self.g.q(index);
+                if index == 0 || q[0].hypot(q[1]) > 2.0 * self.edge {
+                    continue;
+                }
+                for (&p, &k) in self.used.iter().zip(&k) {
+                    let [minus, plus] = wave.bands(k, q);
+                    let (gamma, value) = (minus + plus, self.g.spectrum(p)[index]);
+                    fit += gamma.conj() * Complex::new(f64::from(value.re), f64::from(value.im));
+                    square += gamma.norm_sqr();
+                }
+                if square > 0.0 {
+                    sum += fit.norm_sqr() / square;
+                }
+            }
+            sum
+        });
+        Ok(rows.iter().sum())
+    }
+
     /// P.
     fn power(&self, state: &State) -> Result<f64, Error> {
         let image = self.aligned(&self.shifts(state)?, 1)?;
@@ -294,7 +332,7 @@ fn finish(
     params: &ParallaxParams,
     state: State,
     iterations: usize,
-    power: Vec<f64>,
+    explained: Vec<f64>,
     stop: Stop,
 ) -> Result<ParallaxResult, Error> {
     let (g, u) = (problem.g, params.upsampling);
@@ -332,7 +370,7 @@ fn finish(
     // Damped where the transfer is below a tenth of its largest, 2.
     let mut phase: Vec<Complex<f64>> = image.iter().zip(&transfer).map(|(z, t)| z * (t / (t * t + 0.04))).collect();
     phase[0] = Complex::default();
-    let counts = g.electrons() * (dims[0] / u * (dims[1] / u)) as f64;
+    let counts = g.counts();
     let noise =
         problem.used.iter().map(|&p| 1.0 / (g.mean(p) * counts)).sum::<f64>().sqrt() / problem.used.len() as f64;
     Ok(ParallaxResult {
@@ -345,7 +383,7 @@ fn finish(
         shifts,
         used: problem.used.to_vec(),
         iterations,
-        power,
+        explained,
         stop,
     })
 }

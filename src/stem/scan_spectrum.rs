@@ -1,5 +1,7 @@
 //! Diffraction patterns, transformed along the scan: what all direct phase retrieval starts from.
 
+use std::f64::consts::PI;
+
 use num_complex::Complex;
 
 use crate::error::Error;
@@ -7,16 +9,34 @@ use crate::fft::{Direction, Fft2, frequencies};
 use crate::observe::{Observer, Step};
 use crate::optics::{Aberrations, Aperture, Chi, wavelength};
 use crate::par::Par;
-use crate::shape::{Limits, try_zeroed};
-use crate::stem::DataSet;
+use crate::shape::{Limits, checked_len, try_zeroed};
+use crate::stem::{DataSet, Orientation};
 use crate::units::Angle;
 
 /// Values of a frame that are read at once, at most.
 const READ: usize = 1 << 20;
 
+/// How the scan goes on beyond its border.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Border {
+    /// It repeats: right for a periodic specimen, and where the probe is narrow.
+    #[default]
+    Periodic,
+    /// Every pixel's image is surrounded by its mean, to which the outermost positions go over by sin². Results are
+    /// larger by the padding on each side.
+    Blended {
+        /// Positions that are added on each side.
+        padding: usize,
+        /// Positions inside each side over which the image goes over.
+        blend: usize,
+    },
+}
+
 /// Parameters of [`ScanSpectrum`].
 #[derive(Clone, Debug, Default)]
 pub struct ScanSpectrumParams {
+    /// How the scan goes on beyond its border.
+    pub border: Border,
     /// Detector pixels whose centre is within this angle; `None` for the whole detector.
     pub reach: Option<Angle>,
     /// Threads.
@@ -66,6 +86,8 @@ pub struct ScanSpectrum {
     k: Vec<[f64; 2]>,
     values: Vec<Complex<f32>>,
     electrons: f64,
+    positions: usize,
+    orientation: Orientation,
     par: Par,
 }
 
@@ -91,8 +113,18 @@ impl ScanSpectrum {
         if pixels.is_empty() {
             return Err(Error::param("reach", format!("{:?}", params.reach), "an angle that reaches a detector pixel"));
         }
-        let (scan, n, frame) = (data.scan(), data.frames(), data.frame_len());
-        let block = (READ / frame).clamp(1, n);
+        let (inside, frames_in, frame) = (data.scan(), data.frames(), data.frame_len());
+        let (padding, blend) = match params.border {
+            Border::Periodic => (0, 0),
+            Border::Blended { padding, blend } => (padding, blend),
+        };
+        if 2 * blend > inside[0].min(inside[1]) || padding > 1 << 16 {
+            let got = format!("{:?}", params.border);
+            return Err(Error::param("border", got, "a blend of at most half the scan, a padding of at most 65536"));
+        }
+        let scan = inside.map(|n| n + 2 * padding);
+        let n = checked_len(&scan)?;
+        let block = (READ / frame).clamp(1, frames_in);
         let needed =
             (n as u64).saturating_mul(pixels.len() as u64).saturating_mul(8).saturating_add(4 * (block * frame) as u64);
         params.limits.check(needed.saturating_add(data.view_bytes()))?;
@@ -101,8 +133,8 @@ impl ScanSpectrum {
         let mut values: Vec<Complex<f32>> = try_zeroed(n * pixels.len())?;
         let mut frames: Vec<f32> = try_zeroed(block * frame)?;
         let mut total = 0.0;
-        for first in (0..n).step_by(block) {
-            let m = block.min(n - first);
+        for first in (0..frames_in).step_by(block) {
+            let m = block.min(frames_in - first);
             let part = &mut frames[..m * frame];
             data.source().read_frames(first, part)?;
             if let Some(i) = part.iter().position(|v| !(*v >= 0.0 && v.is_finite())) {
@@ -110,11 +142,12 @@ impl ScanSpectrum {
             }
             total += part.chunks(frame).map(|f| f.iter().map(|&v| f64::from(v)).sum::<f64>()).sum::<f64>();
             params.par.chunks(&mut values, n, |p, image| {
-                for (value, pattern) in image[first..].iter_mut().zip(part.chunks(frame)) {
-                    value.re = pattern[pixels[p]];
+                for (i, pattern) in part.chunks(frame).enumerate() {
+                    let [y, x] = [(first + i) / inside[1], (first + i) % inside[1]];
+                    image[(y + padding) * scan[1] + x + padding].re = pattern[pixels[p]];
                 }
             });
-            if observe(&Step::new(first + m, n, f64::NAN)).is_break() {
+            if observe(&Step::new(first + m, frames_in, f64::NAN)).is_break() {
                 return Err(Error::Data { what: "cancelled while the data were read".into(), index: first * frame });
             }
         }
@@ -122,8 +155,23 @@ impl ScanSpectrum {
             return Err(Error::Data { what: "no counts at all".into(), index: 0 });
         }
 
+        if params.border != Border::Periodic {
+            let edge = |i: usize, n: usize| {
+                let from_edge = i.min(n - 1 - i);
+                if from_edge < blend { (PI / 2.0 * (from_edge as f64 + 0.5) / blend as f64).sin().powi(2) } else { 1.0 }
+            };
+            params.par.chunks(&mut values, n, |_, image| {
+                let mean = image.iter().map(|z| f64::from(z.re)).sum::<f64>() / frames_in as f64;
+                for (i, z) in image.iter_mut().enumerate() {
+                    let [y, x] = [i / scan[1], i % scan[1]].map(|i| i.wrapping_sub(padding));
+                    let w = if y < inside[0] && x < inside[1] { edge(y, inside[0]) * edge(x, inside[1]) } else { 0.0 };
+                    z.re = (mean + w * (f64::from(z.re) - mean)) as f32;
+                }
+            });
+        }
+
         let fft = Fft2::<f32>::new(scan)?;
-        let scale = (1.0 / total) as f32;
+        let scale = (frames_in as f64 / (total * n as f64)) as f32;
         let mut scratch = vec![vec![Complex::default(); fft.scratch_len()]; params.par.count()];
         params.par.chunks_with(&mut values, n, &mut scratch, |_, image, s| {
             fft.transform(image, Direction::Forward, scale, s);
@@ -132,7 +180,9 @@ impl ScanSpectrum {
         Ok(ScanSpectrum {
             q: std::array::from_fn(|a| frequencies(scan[a], step[a])),
             k: pixels.iter().map(|&i| calibration.orientation.to_scan(at(i))).collect(),
-            electrons: total / n as f64,
+            electrons: total / frames_in as f64,
+            positions: frames_in,
+            orientation: calibration.orientation,
             par: params.par.clone(),
             scan,
             detector,
@@ -144,7 +194,7 @@ impl ScanSpectrum {
         })
     }
 
-    /// `[scan_y, scan_x]`.
+    /// `[scan_y, scan_x]`, with the padding.
     pub fn scan(&self) -> [usize; 2] {
         self.scan
     }
@@ -185,6 +235,12 @@ impl ScanSpectrum {
         f64::from(self.spectrum(pixel)[0].re)
     }
 
+    /// Electrons by which a variance |A|² must be divided to be that of G: N n without padding.
+    pub(crate) fn counts(&self) -> f64 {
+        let n = (self.scan[0] * self.scan[1]) as f64;
+        self.electrons * n * n / self.positions as f64
+    }
+
     /// The scan step `[y, x]`, Å.
     pub(crate) fn step(&self) -> [f64; 2] {
         self.step
@@ -193,6 +249,12 @@ impl ScanSpectrum {
     /// The wavelength, Å.
     pub(crate) fn lambda(&self) -> f64 {
         self.lambda
+    }
+
+    /// A frequency along the scan's axes, in pixels of the detector.
+    pub(crate) fn to_detector(&self, q: [f64; 2]) -> [f64; 2] {
+        let d = self.orientation.to_detector(q);
+        [d[0] / self.pixel[0], d[1] / self.pixel[1]]
     }
 
     pub(crate) fn par(&self) -> &Par {

@@ -132,7 +132,7 @@ pub fn side_band(g: &ScanSpectrum, params: &SideBandParams) -> Result<DirectPhas
     });
 
     let strongest = sums.iter().fold(0.0f64, |m, s| m.max(s.1));
-    let per_electron = 1.0 / (n as f64 * g.electrons());
+    let per_electron = 1.0 / g.counts();
     let mut spectrum: Vec<Complex<f64>> = try_zeroed(n)?;
     let (mut transfer, mut noise) = (Tensor::zeros(&[ny, nx]), Tensor::zeros(&[ny, nx]));
     for (i, &(sum, square, variance)) in sums.iter().enumerate() {

@@ -1,5 +1,7 @@
 //! Wigner distribution deconvolution.
 
+use std::f64::consts::TAU;
+
 use num_complex::Complex;
 
 use crate::error::Error;
@@ -34,8 +36,9 @@ pub struct WddResult {
     pub object: Tensor<Complex<f64>>,
     /// Its phase in radians, in (−π, π].
     pub phase: Tensor<f64>,
-    /// What Õ(Q) Õ*(0) is multiplied by, (1/N) Σ_r |W|²/(|W|² + ε): 1 where it is recovered. `[scan_y, scan_x]`, zero
-    /// frequency at index 0.
+    /// What φ̃(Q) of a weak phase object is multiplied by in `phase`, Re (s(0) − s(Q))/s₀(0): 1 where it is recovered.
+    /// `[scan_y, scan_x]`, zero frequency at index 0. The imaginary part, which appears where the filter's spread s is not
+    /// symmetric, leaks into the object's amplitude.
     pub transfer: Tensor<f64>,
     /// Standard deviation of each Õ(Q) from counting, if counts are electrons; shape as `transfer`.
     pub noise: Tensor<f64>,
@@ -50,7 +53,8 @@ pub struct WddResult {
 /// D(r, Q) = W* F G / (|W|² + ε),      Õ(Q) Õ*(0) = L_Q(0) = (1/N_K) Σ_r D(r, Q)
 /// ```
 ///
-/// and Õ(0) > 0 by choice of the phase. Counts give G the variance ⟨I(K)⟩/(N n), n electrons a position, and so
+/// and Õ(0) > 0 by choice of the phase. What stands at K = 0 is L_Q blurred by s = F⁻¹[|W|²/(|W|² + ε)]; for a weak phase
+/// object L_Q(0) = iφ̃(Q) and L_Q(−Q) = −iφ̃(Q), which gives the transfer. All is divided by s₀(0), that of Q = 0. Counts give G the variance ⟨I(K)⟩/(N n), n electrons a position, and so
 /// noise² = Σ_K |v(K)|² ⟨I(K)⟩/(N n) / Õ(0)², where v = F⁻¹[W/(|W|² + ε)] is what G is multiplied by.
 ///
 /// The spectra must be those of the whole detector.
@@ -84,18 +88,29 @@ pub fn wdd(g: &ScanSpectrum, params: &WddParams) -> Result<WddResult, Error> {
         w
     };
     let mut scratch = vec![Complex::default(); fft.scratch_len()];
-    let largest = kernel([0.0; 2], &mut scratch).iter().fold(0.0f64, |m, w| m.max(w.norm_sqr()));
-    let epsilon = e * largest;
+    let direct = kernel([0.0; 2], &mut scratch);
+    let epsilon = e * direct.iter().fold(0.0f64, |m, w| m.max(w.norm_sqr()));
+    // s(0) at Q = 0, by which all is divided: the mean of the object comes back whole.
+    let whole = direct.iter().map(|w| w.norm_sqr() / (w.norm_sqr() + epsilon)).sum::<f64>() / nk as f64;
 
     // L_Q(0), its transfer and Σ |v|² ⟨I⟩, each frequency for itself.
     let mut found: Vec<(Complex<f64>, f64, f64)> = try_zeroed(n)?;
     let states = g.par().count();
     let mut states = vec![scratch; states];
     g.par().chunks_with(&mut found, 1, &mut states, |index, out, scratch| {
-        let mut w = kernel(g.q(index), scratch);
-        let transfer = w.iter().map(|w| w.norm_sqr() / (w.norm_sqr() + epsilon)).sum::<f64>() / nk as f64;
+        let q = g.q(index);
+        let mut w = kernel(q, scratch);
+        // Re (s(0) − s(Q)) = (1/N_K) Σ_r m (1 − cos 2πQ·r), Q in pixels of the detector.
+        let d = g.to_detector(q);
+        let [turn_y, turn_x] = [d[0] / detector[0] as f64, d[1] / detector[1] as f64].map(|d| TAU * d);
+        let mut transfer = 0.0;
+        for (i, w) in w.iter().enumerate() {
+            let m = w.norm_sqr() / (w.norm_sqr() + epsilon);
+            let phase = turn_y * (i / detector[1]) as f64 + turn_x * (i % detector[1]) as f64;
+            transfer += (1.0 - phase.cos()) * (m / (whole * nk as f64));
+        }
         w.iter_mut().for_each(|w| *w /= w.norm_sqr() + epsilon);
-        fft.transform(&mut w, Direction::Inverse, 1.0 / nk as f64, scratch);
+        fft.transform(&mut w, Direction::Inverse, 1.0 / (whole * nk as f64), scratch);
         let (mut sum, mut noise) = (Complex::default(), 0.0);
         for (p, v) in w.iter().enumerate() {
             let value = g.spectrum(p)[index];
@@ -113,7 +128,7 @@ pub fn wdd(g: &ScanSpectrum, params: &WddParams) -> Result<WddResult, Error> {
     let plan = Fft2::<f64>::new([ny, nx])?;
     let mut scratch = vec![Complex::default(); plan.scratch_len()];
     plan.transform(&mut object, Direction::Inverse, 1.0, &mut scratch);
-    let per_electron = 1.0 / (n as f64 * g.electrons());
+    let per_electron = 1.0 / g.counts();
     Ok(WddResult {
         phase: Tensor::from_vec(&[ny, nx], object.iter().map(|&z| crate::real::arg(z)).collect())?,
         object: Tensor::from_vec(&[ny, nx], object)?,

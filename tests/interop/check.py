@@ -54,7 +54,7 @@ for k, dtype in enumerate("u1 i1 u2 i2 u4 i4 u8 i8 f4 f8 c8 c16".split()):
             same(f"h5 {name}", group["data"][...], want)
             for axis, n in enumerate(shape):
                 dim = group[f"dim{axis + 1}"]
-                assert dim.shape == (n,) and isinstance(dim.attrs["units"], str), name
+                assert dim.shape == (n,) and isinstance(dim.attrs["units"], (str, bytes)), name
         same(f"npy {name}", np.load(make(want, name + "b", "npy")), want)
         with np.load(make(want, name, "npz")) as file:
             same(f"npz {name}", file[file.files[0]], want)

@@ -6,7 +6,7 @@ use exitwave::io::npy;
 use exitwave::observe::silent;
 use exitwave::optics::Aberration;
 use exitwave::stem::{
-    Calibration, DataSet, ParallaxFit, ParallaxParams, Pixel, ScanSpectrum, ScanSpectrumParams, parallax,
+    Border, Calibration, DataSet, ParallaxFit, ParallaxParams, Pixel, ScanSpectrum, ScanSpectrumParams, parallax,
 };
 use exitwave::units::{Angle, Energy, Length, SpatialFrequency};
 
@@ -31,12 +31,12 @@ fn parallax_is_the_oracles_in_shifts_defocus_and_image() {
     calibration.centre = Some([12.0 + 0.5 / 6.0; 2]);
     let set = DataSet::new(Arc::new(npy::read(path).unwrap().into_real::<f32>().unwrap()), calibration).unwrap();
     let semi_angle = Angle::mrad(15.0);
-    let g = ScanSpectrum::new(
-        &set,
-        &ScanSpectrumParams { reach: Some(semi_angle * 1.1), ..Default::default() },
-        &mut silent,
-    )
-    .unwrap();
+    let spectrum = |border| {
+        let params = ScanSpectrumParams { reach: Some(semi_angle * 1.1), border, ..Default::default() };
+        ScanSpectrum::new(&set, &params, &mut silent).unwrap()
+    };
+    // The set is periodic; the other program pads it by its mean all the same.
+    let g = spectrum(Border::Periodic);
     let params = ParallaxParams {
         semi_angle,
         fit: ParallaxFit::Astigmatism { defocus_range: Length::nm(300.0) },
@@ -72,9 +72,11 @@ fn parallax_is_the_oracles_in_shifts_defocus_and_image() {
     println!("shifts of {n} pixels differ by {rms:.3} scan pixels RMS");
     assert!(n > 200 && rms < 0.1, "{n} {rms}");
 
+    let fixed = ParallaxParams { aberrations: found.aberrations, fit: ParallaxFit::Fixed, ..params };
+    let padded = parallax(&spectrum(Border::Blended { padding: 4, blend: 4 }), &fixed, &mut silent).unwrap();
     let recon = npy::read(recon).unwrap().into_real::<f64>().unwrap();
     let (a, b): (Vec<f64>, Vec<f64>) =
-        (0..48 * 48).map(|i| (found.image[[i / 48, i % 48]], recon[[i / 48 + 4, i % 48 + 4]])).unzip();
+        (0..48 * 48).map(|i| (padded.image[[i / 48 + 4, i % 48 + 4]], recon[[i / 48 + 4, i % 48 + 4]])).unzip();
     let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len() as f64;
     let (ma, mb) = (mean(&a), mean(&b));
     let dot = |f: &dyn Fn(usize) -> f64| (0..a.len()).map(f).sum::<f64>();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use exitwave::fft::{Direction, Fft2, fft_shift, frequencies};
 use exitwave::observe::silent;
-use exitwave::optics::{Aberration, Aberrations, Aperture, Grid, Probe, ProbeParams, wavelength};
+use exitwave::optics::{Aberration, Aberrations, Aperture, Grid, Probe, ProbeParams};
 use exitwave::par::Par;
 use exitwave::rng;
 use exitwave::stem::*;
@@ -147,19 +147,27 @@ fn wrong_aberrations_or_a_wrong_sign_are_not_forgiven() {
 
 #[test]
 fn wigner_deconvolution_recovers_weak_and_strong_phases() {
-    // With ε the transfer is below 1 near twice the semi-angle; where it is above one half, what is found divided by it
-    // must be right. A strong object scatters beyond: its bound is wider.
-    for (rms, bound) in [(1e-3, 0.01), (0.3, 0.1)] {
+    // The weak one to 1 %; of a strong one the filter lets other parts through, and its transfer is that of a weak one.
+    for rms in [1e-3, 0.3] {
         let truth = phase(rms, 3);
         let g = spectra(&set(patterns(&truth, &lens(200.0), 1.0)), None);
-        let params = WddParams { semi_angle: SEMI_ANGLE, aberrations: lens(200.0), regularization: 1e-6 };
+        let params = WddParams { semi_angle: SEMI_ANGLE, aberrations: lens(200.0), regularization: 1e-3 };
         let found = wdd(&g, &params).unwrap();
-        let mask: Vec<f64> = found.transfer.as_slice().iter().map(|&t| if t > 0.1 { 1.0 } else { 0.0 }).collect();
-        let e = error(found.phase.as_slice(), &sampled(&truth), &mask);
-        let covered = mask.iter().sum::<f64>();
-        println!("rms {rms}: error {e:.2e} over {covered} frequencies");
-        assert!(e < bound, "{rms}: {e}");
-        assert!(covered > 500.0, "{covered}");
+        let (a, b) = (coefficients(found.phase.as_slice()), coefficients(&sampled(&truth)));
+        let t = found.transfer.as_slice();
+        let (mut d, mut n, mut ab, mut aa, mut covered) = (0.0, 0.0, 0.0, 0.0, 0);
+        for i in (1..a.len()).filter(|&i| t[i] > 0.1) {
+            let want = b[i] * t[i];
+            d += (a[i] - want).norm_sqr();
+            n += want.norm_sqr();
+            aa += a[i].norm_sqr();
+            ab += (a[i] * want.conj()).re;
+            covered += 1;
+        }
+        let (e, correlation) = ((d / n).sqrt(), ab / (aa * n).sqrt());
+        println!("rms {rms}: error {e:.2e}, correlation {correlation:.4} over {covered} frequencies");
+        assert!(e < if rms < 0.1 { 0.01 } else { 0.05 }, "{rms}: {e} {correlation}");
+        assert!(covered > 500, "{covered}");
     }
 }
 
@@ -215,7 +223,7 @@ fn parallax_finds_the_aberrations_and_its_transfer_is_the_images() {
     );
     let (a, b) = (found.aberrations.to_cartesian(), c.to_cartesian());
     for which in [Aberration::C10, Aberration::C12] {
-        // The power is largest where the images agree best, up to what the disks' overlap changes in them: 2 %.
+        // Maximum likelihood without noise; 15 Å is what a step of the last parabolas may leave.
         assert!((a[which].a - b[which].a).to_angstrom().abs() < 15.0, "{which:?}: {:?} {:?}", a[which], b[which]);
         assert!((a[which].b - b[which].b).to_angstrom().abs() < 15.0, "{which:?}: {:?} {:?}", a[which], b[which]);
     }
@@ -228,9 +236,9 @@ fn parallax_finds_the_aberrations_and_its_transfer_is_the_images() {
 
 #[test]
 fn upsampled_parallax_shows_what_the_scan_alone_cannot() {
-    // A wave of 0.75 cycles an Å, above the scan's Nyquist frequency of 0.5.
-    let truth: Vec<f64> = (0..N * N).map(|i| 1e-3 * (TAU * 0.75 * PIXEL * (i % N) as f64).cos()).collect();
-    let c = Aberrations::from_defocus(Length::angstrom(-300.0));
+    // A wave of 18/32 cycles an Å, above the scan's Nyquist frequency of 0.5; its alias is at −14/32.
+    let truth: Vec<f64> = (0..N * N).map(|i| 1e-3 * (TAU * 0.5625 * PIXEL * (i % N) as f64).cos()).collect();
+    let c = Aberrations::from_defocus(Length::angstrom(-600.0));
     let g = spectra(&set(patterns(&truth, &c, 1.0)), Some(SEMI_ANGLE));
     let params = ParallaxParams {
         semi_angle: SEMI_ANGLE,
@@ -241,16 +249,16 @@ fn upsampled_parallax_shows_what_the_scan_alone_cannot() {
     };
     let found = parallax(&g, &params, &mut silent).unwrap();
     assert_eq!(found.image.dims(), &[2 * SCAN, 2 * SCAN]);
-    // |φ̃| of this wave is 5·10⁻⁴; its alias at −0.25 is suppressed, since the shifts scatter its phases.
+    // |φ̃| of this wave is 5·10⁻⁴; its alias is suppressed, since the shifts scatter its phases.
     let fft = Fft2::<f64>::new([2 * SCAN, 2 * SCAN]).unwrap();
     let mut z: Vec<Complex<f64>> = found.image.as_slice().iter().map(|&p| Complex::new(p, 0.0)).collect();
     let norm = 1.0 / z.len() as f64;
     fft.transform(&mut z, Direction::Forward, norm, &mut vec![Complex::default(); fft.scratch_len()]);
-    let (here, alias) = (z[24], z[2 * SCAN - 8]);
-    let expected = found.transfer.as_slice()[24] * 5e-4;
+    let (here, alias) = (z[18], z[2 * SCAN - 14]);
+    let expected = found.transfer.as_slice()[18] * 5e-4;
     assert!(expected.abs() > 1e-5 && (here.re - expected).abs() < 0.05 * expected.abs(), "{here} {expected}");
+    println!("{here} expected {expected}, alias {alias}");
     assert!(alias.norm() < 0.2 * here.norm(), "{alias} {here}");
-    assert!(wavelength(ENERGY).to_angstrom() > 0.0);
 }
 
 #[test]
