@@ -44,7 +44,8 @@ impl Atom {
 /// use exitwave::units::Length;
 /// let film = crystals::silicon().oriented([1, 1, 0], [0, 0, 1])?.repeated([4, 3, 10])?;
 /// let film = film.with_vacuum([Length::angstrom(5.0), Length::ZERO, Length::ZERO])?;
-/// assert_eq!(film.atoms.len(), 4 * 4 * 3 * 10);
+/// // Two cubic cells, 16 atoms, make one orthogonal cell along [110].
+/// assert_eq!(film.atoms.len(), 16 * 4 * 3 * 10);
 /// # Ok::<(), exitwave::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
@@ -164,7 +165,8 @@ impl Atoms {
     /// to `up` along x.
     ///
     /// c is the shortest lattice vector along the zone axis, a the shortest one perpendicular to it in the direction closest to
-    /// `up`, b the shortest perpendicular to both. The result is periodic and without strain.
+    /// `up`, b the shortest perpendicular to both. The lattice is that of the cell's edges: a centring is not looked for, so
+    /// that the result may hold a whole number of smaller cells. It is periodic and without strain.
     ///
     /// # Errors
     /// [`Error::Param`] for a zone axis of zeros, [`Error::Unsupported`] when no orthogonal cell exists with lattice indices up
