@@ -27,11 +27,7 @@ pub struct SetFrames {
 
 impl SetFrames {
     pub(crate) fn new(store: Arc<Store>, info: &SetInfo) -> Result<Self, Error> {
-        let shape = match *info.dims.as_slice() {
-            [n, y, x] => [1, n, y, x],
-            [sy, sx, y, x] => [sy, sx, y, x],
-            _ => return Err(Error::shape("frames [scan_y, scan_x, det_y, det_x]", &[0; 4], &info.dims)),
-        };
+        let shape = frame_shape("frames [scan_y, scan_x, det_y, det_x]", &info.dims)?;
         let dtype = match info.dtype {
             "u8" => DType::U8,
             "i8" => DType::I8,
@@ -70,8 +66,8 @@ impl FrameSource for SetFrames {
 
     /// Raw frames are read into a buffer of 256 KiB and widened; others in rectangles of the scan of at most 16 MiB.
     fn read_frames(&self, first: usize, out: &mut [f32]) -> Result<(), Error> {
-        let frames = check_request(self.shape, first, out.len())?;
-        let (row, frame) = (self.shape[1], self.frame_len());
+        check_request(self.shape, first, out.len())?;
+        let frame = self.frame_len();
         if out.is_empty() {
             return Ok(());
         }
@@ -81,22 +77,45 @@ impl FrameSource for SetFrames {
         {
             return read_packed(s, self.axes, first, frame, packed, out);
         }
-        let most = (BLOCK / (frame * self.dtype.size()).max(1)).max(1);
-        let (mut at, end) = (first, first + frames);
-        while at < end {
-            let (y, x) = (at / row, at % row);
-            let (ys, xs) = if x == 0 && end - at >= row && most >= row && self.axes == 4 {
-                (y..y + ((end - at) / row).min(most / row), 0..row)
-            } else {
-                (y..y + 1, x..(x + (end - at).min(most)).min(row))
-            };
-            let n = ys.len() * xs.len();
-            let start = (at - first) * frame;
-            self.block(ys, xs, &mut out[start..start + n * frame])?;
-            at += n;
-        }
-        Ok(())
+        let bytes = frame * self.dtype.size();
+        read_rectangles(self.shape, bytes, first, out, |y, x, out| self.block(y, x, out))
     }
+}
+
+/// Dimensions `[scan_y, scan_x, det_y, det_x]` of a data set of 4 axes, or of 3: then its frames are one row of a scan.
+pub(crate) fn frame_shape(op: &'static str, dims: &[usize]) -> Result<[usize; 4], Error> {
+    match *dims {
+        [n, y, x] => Ok([1, n, y, x]),
+        [sy, sx, y, x] => Ok([sy, sx, y, x]),
+        _ => Err(Error::shape(op, &[0; 4], dims)),
+    }
+}
+
+/// Reads the frames from `first` on that fill `out`, in rectangles of the scan of at most [`BLOCK`] bytes, `bytes` a
+/// frame: the rest of a row, whole rows, the start of a row. `read(y, x, out)` reads one.
+pub(crate) fn read_rectangles(
+    shape: [usize; 4],
+    bytes: usize,
+    first: usize,
+    out: &mut [f32],
+    read: impl Fn(Range<usize>, Range<usize>, &mut [f32]) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let (row, frame) = (shape[1], shape[2] * shape[3]);
+    let most = (BLOCK / bytes.max(1)).max(1);
+    let (mut at, end) = (first, first + out.len() / frame.max(1));
+    while at < end {
+        let (y, x) = (at / row, at % row);
+        let (ys, xs) = if x == 0 && end - at >= row && most >= row {
+            (y..y + ((end - at) / row).min(most / row), 0..row)
+        } else {
+            (y..y + 1, x..(x + (end - at).min(most)).min(row))
+        };
+        let n = ys.len() * xs.len();
+        let start = (at - first) * frame;
+        read(ys, xs, &mut out[start..start + n * frame])?;
+        at += n;
+    }
+    Ok(())
 }
 
 /// Whether all frames follow each other without gaps.
@@ -197,7 +216,11 @@ fn widen_native(element: Element, bytes: &[u8], out: &mut [f32]) {
     }
 }
 
-fn widen_array(array: &Array, out: &mut [f32]) -> Result<(), Error> {
+/// The elements of an array as `f32`.
+///
+/// # Errors
+/// [`Error::Unsupported`] for complex elements.
+pub(crate) fn widen_array(array: &Array, out: &mut [f32]) -> Result<(), Error> {
     fn copy<E: crate::source::Element>(tensor: &Tensor<E>, out: &mut [f32]) {
         for (o, &v) in out.iter_mut().zip(tensor.as_slice()) {
             *o = v.to_f32();

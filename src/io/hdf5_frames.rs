@@ -4,13 +4,9 @@ use std::ops::Range;
 use std::path::Path;
 
 use crate::error::Error;
-use crate::io::array::Array;
+use crate::io::frames::{frame_shape, read_rectangles, widen_array};
 use crate::io::hdf5::{Data, Hdf5};
-use crate::source::{DType, Element, FrameSource, check_request};
-use crate::tensor::Tensor;
-
-/// Bytes that are unpacked at once beside the caller's buffer.
-const BLOCK: usize = 1 << 24;
+use crate::source::{DType, FrameSource, check_request};
 
 /// A data set of 4 axes `[scan_y, scan_x, det_y, det_x]` or 3 `[frame, det_y, det_x]` in an HDF5 file, read when frames
 /// are asked for. A chunk that holds several frames is unpacked once while it is among the last 64 MiB of chunks.
@@ -41,11 +37,7 @@ impl Hdf5Frames {
     /// As [`Hdf5Frames::open`].
     pub fn new(file: &Hdf5, name: &str) -> Result<Self, Error> {
         let data = file.data(name)?;
-        let shape = match *data.dims.as_slice() {
-            [n, y, x] => [1, n, y, x],
-            [sy, sx, y, x] => [sy, sx, y, x],
-            _ => return Err(Error::shape("Hdf5Frames::new [scan_y, scan_x, det_y, det_x]", &[0; 4], &data.dims)),
-        };
+        let shape = frame_shape("Hdf5Frames::new [scan_y, scan_x, det_y, det_x]", &data.dims)?;
         let dtype = match data.kind.name() {
             "u8" | "bool" => DType::U8,
             "i8" => DType::I8,
@@ -71,26 +63,7 @@ impl Hdf5Frames {
             ranges.insert(0, y.clone());
             dims.insert(0, y.len());
         }
-        match self.data.read(Some(&ranges), &dims)? {
-            Array::U8(t) => copy(&t, out),
-            Array::I8(t) => copy(&t, out),
-            Array::U16(t) => copy(&t, out),
-            Array::I16(t) => copy(&t, out),
-            Array::U32(t) => copy(&t, out),
-            Array::I32(t) => copy(&t, out),
-            Array::U64(t) => copy(&t, out),
-            Array::I64(t) => copy(&t, out),
-            Array::F32(t) => copy(&t, out),
-            Array::F64(t) => copy(&t, out),
-            complex => return Err(Error::Unsupported { what: format!("frames of {}", complex.dtype()) }),
-        }
-        Ok(())
-    }
-}
-
-fn copy<E: Element>(tensor: &Tensor<E>, out: &mut [f32]) {
-    for (o, &v) in out.iter_mut().zip(tensor.as_slice()) {
-        *o = v.to_f32();
+        widen_array(&self.data.read(Some(&ranges), &dims)?, out)
     }
 }
 
@@ -106,22 +79,8 @@ impl FrameSource for Hdf5Frames {
 
     /// Frames are read in rectangles of the scan: the rest of a row, whole rows, the start of a row.
     fn read_frames(&self, first: usize, out: &mut [f32]) -> Result<(), Error> {
-        let frames = check_request(self.shape, first, out.len())?;
-        let (row, frame) = (self.shape[1], self.frame_len());
-        let most = (BLOCK / (frame * self.data.kind.size()).max(1)).max(1);
-        let (mut at, end) = (first, first + frames);
-        while at < end {
-            let (y, x) = (at / row, at % row);
-            let (ys, xs) = if x == 0 && end - at >= row && most >= row {
-                (y..y + ((end - at) / row).min(most / row), 0..row)
-            } else {
-                (y..y + 1, x..(x + (end - at).min(most)).min(row))
-            };
-            let n = ys.len() * xs.len();
-            let start = (at - first) * frame;
-            self.block(ys, xs, &mut out[start..start + n * frame])?;
-            at += n;
-        }
-        Ok(())
+        check_request(self.shape, first, out.len())?;
+        let bytes = self.frame_len() * self.data.kind.size();
+        read_rectangles(self.shape, bytes, first, out, |y, x, out| self.block(y, x, out))
     }
 }

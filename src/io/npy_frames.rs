@@ -5,6 +5,7 @@ use std::path::Path;
 
 use crate::error::Error;
 use crate::io::file::FileAt;
+use crate::io::frames::frame_shape;
 use crate::io::npy::{Header, half_to_f32, read_header, swap_bytes};
 use crate::shape::try_zeroed;
 use crate::source::{DType, FrameSource, check_request};
@@ -57,12 +58,10 @@ impl NpyFrames {
     fn new(path: &Path, file: FileAt) -> Result<Self, Error> {
         let header = read_header(&mut Cursor { file: &file, at: 0 }, file.len(), path)?;
         let Header { dims, offset, fortran, swapped, descr } = header;
-        let shape = match *dims.as_slice() {
-            _ if fortran => return Err(Error::Unsupported { what: "frames of an npy file in Fortran order".into() }),
-            [n, y, x] => [1, n, y, x],
-            [sy, sx, y, x] => [sy, sx, y, x],
-            _ => return Err(Error::shape("NpyFrames::open [scan_y, scan_x, det_y, det_x]", &[0; 4], &dims)),
-        };
+        if fortran {
+            return Err(Error::Unsupported { what: "frames of an npy file in Fortran order".into() });
+        }
+        let shape = frame_shape("NpyFrames::open [scan_y, scan_x, det_y, det_x]", &dims)?;
         let stored = match descr.as_str() {
             "u1" | "b1" => Stored::Plain(DType::U8),
             "i1" => Stored::Plain(DType::I8),

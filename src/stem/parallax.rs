@@ -249,12 +249,17 @@ struct Alignment<'a> {
 }
 
 impl Alignment<'_> {
+    /// K of every pixel, turned by the rotation that was found.
+    fn k(&self, state: &State) -> Vec<[f64; 2]> {
+        let (sin, cos) = state.rotation.sin_cos();
+        let turned = |[y, x]: [f64; 2]| [sin * x + cos * y, cos * x - sin * y];
+        self.used.iter().map(|&p| turned(self.g.k()[p])).collect()
+    }
+
     /// s(K) of every pixel, Å.
     fn shifts(&self, state: &State) -> Result<Vec<[f64; 2]>, Error> {
         let chi = Chi::new(Length::angstrom(self.g.lambda()), &state.c.to_polar())?;
-        let (sin, cos) = state.rotation.sin_cos();
-        let turned = |[y, x]: [f64; 2]| [sin * x + cos * y, cos * x - sin * y];
-        Ok(self.used.iter().map(|&p| chi.gradient(turned(self.g.k()[p])).map(|d| d / TAU)).collect())
+        Ok(self.k(state).into_iter().map(|k| chi.gradient(k).map(|d| d / TAU)).collect())
     }
 
     /// Σ_K G/⟨G⟩ e^{−2πi Q·s(K)}/M on a grid upsampled by u.
@@ -294,9 +299,8 @@ impl Alignment<'_> {
     fn explained(&self, state: &State, semi_angle: Angle) -> Result<f64, Error> {
         let wave = self.g.wave(semi_angle, &state.c.to_polar())?;
         let [ny, nx] = self.g.scan();
-        let (sin, cos) = state.rotation.sin_cos();
-        let k: Vec<[f64; 2]> =
-            self.used.iter().map(|&p| self.g.k()[p]).map(|[y, x]| [sin * x + cos * y, cos * x - sin * y]).collect();
+        let k = self.k(state);
+        let a = wave.at_all(&k);
         let rows = self.g.par().map(ny / 2 + 1, |y| {
             let mut sum = 0.0f64;
             for x in 0..nx {
@@ -305,8 +309,8 @@ impl Alignment<'_> {
                 if index == 0 || q[0].hypot(q[1]) > 2.0 * self.edge {
                     continue;
                 }
-                for (&p, &k) in self.used.iter().zip(&k) {
-                    let [minus, plus] = wave.bands(k, q);
+                for (i, &p) in self.used.iter().enumerate() {
+                    let [minus, plus] = wave.bands(a[i], k[i], q);
                     let (gamma, value) = (minus + plus, self.g.spectrum(p)[index]);
                     fit += gamma.conj() * Complex::new(f64::from(value.re), f64::from(value.im));
                     square += gamma.norm_sqr();
@@ -342,8 +346,8 @@ fn finish(
     let [ly, lx] = [g.scan()[0] as f64 * g.step()[0], g.scan()[1] as f64 * g.step()[1]];
     let aberrations = state.c.to_polar();
     let wave = g.wave(params.semi_angle, &aberrations)?;
-    let (sin, cos) = state.rotation.sin_cos();
-    let turned = |[y, x]: [f64; 2]| [sin * x + cos * y, cos * x - sin * y];
+    let k = problem.k(&state);
+    let a = wave.at_all(&k);
     let q_of = |i: usize| {
         [frequency_index(i / dims[1], dims[0]) as f64 / ly, frequency_index(i % dims[1], dims[1]) as f64 / lx]
     };
@@ -354,14 +358,10 @@ fn finish(
         if i == 0 || q[0].hypot(q[1]) > 2.0 * problem.edge {
             return 0.0;
         }
-        let sum: Complex<f64> = problem
-            .used
-            .iter()
-            .zip(&shifts)
-            .map(|(&p, s)| {
-                let k = turned(g.k()[p]);
-                let [minus, plus] = wave.bands(k, q);
-                (minus + plus) * cis(-TAU * (q[0] * s[0] + q[1] * s[1])) / wave.at(k).norm_sqr()
+        let sum: Complex<f64> = (0..k.len())
+            .map(|j| {
+                let ([minus, plus], s) = (wave.bands(a[j], k[j], q), shifts[j]);
+                (minus + plus) * cis(-TAU * (q[0] * s[0] + q[1] * s[1])) / a[j].norm_sqr()
             })
             .sum();
         -sum.im / problem.used.len() as f64

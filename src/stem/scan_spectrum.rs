@@ -292,11 +292,19 @@ impl Wave {
         if a == 0.0 { Complex::default() } else { Complex::from_polar(a * self.scale, -self.chi.value(k)) }
     }
 
-    /// `[A*(K) A(K − Q), −A(K) A*(K + Q)]`: the two parts of Γ(K, Q).
-    pub fn bands(&self, k: [f64; 2], q: [f64; 2]) -> [Complex<f64>; 2] {
-        let a = self.at(k);
-        let minus = self.at([k[0] - q[0], k[1] - q[1]]);
+    /// A at every pixel of the detector: `a` of the methods below is one of them.
+    pub fn at_all(&self, k: &[[f64; 2]]) -> Vec<Complex<f64>> {
+        k.iter().map(|&k| self.at(k)).collect()
+    }
+
+    /// A*(K) A(K − Q), with a = A(K).
+    pub fn overlap(&self, a: Complex<f64>, k: [f64; 2], q: [f64; 2]) -> Complex<f64> {
+        a.conj() * self.at([k[0] - q[0], k[1] - q[1]])
+    }
+
+    /// `[A*(K) A(K − Q), −A(K) A*(K + Q)]`, the two parts of Γ(K, Q), with a = A(K).
+    pub fn bands(&self, a: Complex<f64>, k: [f64; 2], q: [f64; 2]) -> [Complex<f64>; 2] {
         let plus = self.at([k[0] + q[0], k[1] + q[1]]);
-        [a.conj() * minus, -(a * plus.conj())]
+        [self.overlap(a, k, q), -(a * plus.conj())]
     }
 }

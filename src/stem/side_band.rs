@@ -89,7 +89,8 @@ pub fn side_band(g: &ScanSpectrum, params: &SideBandParams) -> Result<DirectPhas
     let wave = g.wave(params.semi_angle, &params.aberrations)?;
     let [ny, nx] = g.scan();
     let n = ny * nx;
-    let direct: Vec<usize> = (0..g.k().len()).filter(|&p| wave.at(g.k()[p]).norm_sqr() > 0.0).collect();
+    let a = wave.at_all(g.k());
+    let direct: Vec<usize> = (0..a.len()).filter(|&p| a[p].norm_sqr() > 0.0).collect();
     let tiny = 1e-9 * wave.at([0.0; 2]).norm_sqr();
 
     // Σ w* G before normalisation, Σ |Γ|² (or Σ |Γ|), and Σ |w|² |A|².
@@ -101,7 +102,7 @@ pub fn side_band(g: &ScanSpectrum, params: &SideBandParams) -> Result<DirectPhas
         }
         let q = g.q(index);
         for &p in &direct {
-            let [minus, plus] = wave.bands(g.k()[p], q);
+            let [minus, plus] = wave.bands(a[p], g.k()[p], q);
             let gamma = minus + plus;
             let size = gamma.norm_sqr();
             if size <= tiny * tiny {
@@ -109,7 +110,7 @@ pub fn side_band(g: &ScanSpectrum, params: &SideBandParams) -> Result<DirectPhas
             }
             let value = g.spectrum(p)[index];
             let value = Complex::new(f64::from(value.re), f64::from(value.im));
-            let intensity = wave.at(g.k()[p]).norm_sqr();
+            let intensity = a[p].norm_sqr();
             // (iΓ)* G = −i Γ* G.
             let turned = gamma.conj() * value * Complex::new(0.0, -1.0);
             match params.weighting {

@@ -78,12 +78,13 @@ pub fn wdd(g: &ScanSpectrum, params: &WddParams) -> Result<WddResult, Error> {
         return Err(Error::param("g", got, "spectra of the whole detector (`reach: None`)"));
     }
     let wave = g.wave(params.semi_angle, &params.aberrations)?;
+    let a = wave.at_all(g.k());
     let [ny, nx] = g.scan();
     let n = ny * nx;
     let fft = Fft2::<f64>::new(detector)?;
     // W(r, Q), in place of A_Q.
     let kernel = |q: [f64; 2], scratch: &mut [Complex<f64>]| {
-        let mut w: Vec<Complex<f64>> = g.k().iter().map(|&k| wave.bands(k, q)[0]).collect();
+        let mut w: Vec<Complex<f64>> = g.k().iter().zip(&a).map(|(&k, &a)| wave.overlap(a, k, q)).collect();
         fft.forward(&mut w, scratch);
         w
     };

@@ -44,11 +44,21 @@ fn block<T: Real>(net: &mut Net<T>, name: &str, x: NodeId, c: usize, p: &UnetPar
     net.conv_norm(&format!("{name}.1"), x, c, [3, 1], p.mode, p.activation)
 }
 
-fn check(p: &UnetParams) -> Result<(), Error> {
+/// The way down: what each level gives, finest first; at least one.
+fn descend<T: Real>(net: &mut Net<T>, x: NodeId, p: &UnetParams) -> Result<Vec<NodeId>, Error> {
     if p.channels.is_empty() || p.channels.contains(&0) {
         return Err(Error::param("channels", format!("{:?}", p.channels), "at least one level, none of 0 channels"));
     }
-    Ok(())
+    let mut levels = Vec::new();
+    let mut y = x;
+    for (i, &c) in p.channels.iter().enumerate() {
+        if i > 0 {
+            y = net.pool(y, p.pooling)?;
+        }
+        y = block(net, &format!("down.{i}"), y, c, p)?;
+        levels.push(y);
+    }
+    Ok(levels)
 }
 
 /// A U-Net on images or volumes: blocks of two convolutions, the size halved from level to level; back up, each level's
@@ -63,16 +73,8 @@ fn check(p: &UnetParams) -> Result<(), Error> {
 /// # References
 /// O. Ronneberger, P. Fischer, T. Brox, arXiv 1505.04597; volumes: Ö. Çiçek et al., arXiv 1606.06650.
 pub fn unet<T: Real>(net: &mut Net<T>, x: NodeId, p: &UnetParams) -> Result<NodeId, Error> {
-    check(p)?;
-    let mut levels: Vec<NodeId> = Vec::new();
-    let mut y = x;
-    for (i, &c) in p.channels.iter().enumerate() {
-        if i > 0 {
-            y = net.pool(y, p.pooling)?;
-        }
-        y = block(net, &format!("down.{i}"), y, c, p)?;
-        levels.push(y);
-    }
+    let levels = descend(net, x, p)?;
+    let mut y = levels[levels.len() - 1];
     for i in (0..levels.len() - 1).rev() {
         let up = net.resample(y, levels[i], p.interpolation)?;
         let both = net.graph.concat(&[up, levels[i]], 1)?;
@@ -122,16 +124,8 @@ pub fn attention_gate<T: Real>(
 /// O. Oktay et al., arXiv 1804.03999; sizes as in 4D-MISR: Z. Wang et al., arXiv 2507.09953 (64 to 1024 channels, ReLU,
 /// largest of 2 × 2, nearest).
 pub fn attention_unet<T: Real>(net: &mut Net<T>, x: NodeId, p: &UnetParams) -> Result<NodeId, Error> {
-    check(p)?;
-    let mut levels: Vec<NodeId> = Vec::new();
-    let mut y = x;
-    for (i, &c) in p.channels.iter().enumerate() {
-        if i > 0 {
-            y = net.pool(y, p.pooling)?;
-        }
-        y = block(net, &format!("down.{i}"), y, c, p)?;
-        levels.push(y);
-    }
+    let levels = descend(net, x, p)?;
+    let mut y = levels[levels.len() - 1];
     for i in (0..levels.len() - 1).rev() {
         let c = p.channels[i];
         let up = net.resample(y, levels[i], p.interpolation)?;
