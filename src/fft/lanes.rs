@@ -4,13 +4,29 @@
 //! sequences. Every operation of a transform is then the same for all lanes, and no number ever changes its lane: the loops are plain
 //! safe code that the compiler turns into the widest vectors there are.
 //!
+//! X_k = Σ_j x_j ω_n^{jk} with ω_n = e^{−2πi/n} is computed in place. A stage of radix r turns blocks of L points, with M = L/r, into r
+//! blocks of M points each:
+//!
+//! ```text
+//! y[p M + j] = ω_L^{jp} Σ_q ω_r^{pq} x[q M + j],      0 ≤ j < M,  0 ≤ p < r
+//! ```
+//!
+//! After the stages r₁, r₂, … the number X_k, k = p₁ + r₁ p₂ + r₁ r₂ p₃ + …, stands at p₁ M₁ + p₂ M₂ + …, its place in the [order]; as a
+//! point is a whole vector, that order costs nothing where the points are read or multiplied by something. The matrix of the transform
+//! is symmetric. So the transposed stages, in reverse, are the transform again, now from points in that order to points in their natural
+//! one: a transform there and back needs no sorting at all.
+//!
 //! An inverse transform is a forward one with real and imaginary parts exchanged, which costs nothing here.
+//!
+//! [order]: LaneFft::order
+
+use num_complex::Complex;
 
 use crate::error::Error;
-use crate::fft::Direction;
+use crate::fft::{Direction, Fft1};
 use crate::real::Real;
 use crate::shape::try_reserved;
-use crate::simd::vectorized;
+use crate::simd::{Kernel, dispatch};
 
 /// Sequences that are transformed at a time: the `f32` of an AVX-512 register.
 pub(crate) const LANES: usize = 16;
@@ -18,53 +34,67 @@ pub(crate) const LANES: usize = 16;
 /// The same point of sixteen sequences.
 pub(crate) type Lane<T> = [T; LANES];
 
+/// Lanes between the real and the imaginary parts, so that the two do not share the sets of a cache.
+pub(crate) const GAP: usize = 3;
+
 /// The part of a buffer that begins at a cache line: a vector that crosses one takes twice as long. Costs at most one lane.
 pub(crate) fn aligned<T: Real>(x: &mut [Lane<T>]) -> &mut [Lane<T>] {
-    let words = x.as_flattened_mut();
+    aligned_words(x.as_flattened_mut())
+}
+
+/// As [`aligned`], of words.
+pub(crate) fn aligned_words<T: Real>(words: &mut [T]) -> &mut [Lane<T>] {
     let start = words.as_ptr().align_offset(64).min(LANES).min(words.len());
     words[start..].as_chunks_mut::<LANES>().0
 }
 
-/// One step of Stockham's algorithm on n = radix · m points at distance `s`.
-#[derive(Clone, Debug)]
-struct Stage<T> {
-    radix: usize,
-    m: usize,
-    s: usize,
-    /// e^{−2πi p k/n} for p in 0..m, k in 1..radix.
-    twiddles: Vec<[T; 2]>,
-    /// e^{−2πi j/radix}, for radices without a butterfly of their own.
-    roots: Vec<[T; 2]>,
-}
-
-/// A plan for sixteen transforms of n points each, unnormalised in both directions. Any n; quick for products of 2, 3, 4 and 5.
-///
-/// # References
-/// T. G. Stockham, *AFIPS Proc.* 28, 229 (1966); C. Van Loan, *Computational Frameworks for the Fast Fourier Transform*, SIAM (1992),
-/// section 1.7.
-#[derive(Clone, Debug)]
-pub(crate) struct LaneFft<T: Real> {
-    n: usize,
-    stages: Vec<Stage<T>>,
-}
-
-/// The arrays of one transform: the data, and a second buffer that every stage writes to before the two are exchanged.
+/// The points of sixteen sequences, and what a [`LaneFft`] needs beside them.
 #[derive(Debug)]
 pub(crate) struct LaneBuffers<'a, T> {
     pub re: &'a mut [Lane<T>],
     pub im: &'a mut [Lane<T>],
-    other_re: &'a mut [Lane<T>],
-    other_im: &'a mut [Lane<T>],
+    spare: &'a mut [Lane<T>],
 }
 
 impl<'a, T: Real> LaneBuffers<'a, T> {
-    /// Cuts four arrays of `n` lanes out of 4n.
+    /// Cuts real and imaginary parts, `n` lanes each, out of at least 2n; the rest is for the transform.
     pub fn new(words: &'a mut [Lane<T>], n: usize) -> Self {
         let (re, rest) = words.split_at_mut(n);
-        let (im, rest) = rest.split_at_mut(n);
-        let (other_re, rest) = rest.split_at_mut(n);
-        LaneBuffers { re, im, other_re, other_im: &mut rest[..n] }
+        let (im, spare) = rest.split_at_mut(n);
+        LaneBuffers { re, im, spare }
     }
+}
+
+/// One step: radix, M, and its factors.
+#[derive(Clone, Debug)]
+struct Stage<T> {
+    radix: usize,
+    len: usize,
+    /// ω_L^{jp} for j = 0 … M − 1 and, within, p = 1 … r − 1.
+    twiddles: Vec<[T; 2]>,
+    /// ω_r^j.
+    roots: Vec<[T; 2]>,
+}
+
+/// A plan for sixteen transforms of n points each, unnormalised in both directions. Any n; quick where [`LaneFft::is_quick`].
+///
+/// # References
+/// W. M. Gentleman, G. Sande, AFIPS Conf. Proc. 29, 563 (1966): decimation in frequency; C. Van Loan, *Computational Frameworks for the Fast
+/// Fourier Transform*, SIAM (1992), sections 1.6 and 2.1: transposed factorisations and mixed radices.
+#[derive(Clone, Debug)]
+pub(crate) struct LaneFft<T: Real> {
+    n: usize,
+    stages: Vec<Stage<T>>,
+    order: Vec<u32>,
+    /// For large prime factors: one lane after the other.
+    rows: Option<Fft1<T>>,
+}
+
+/// The order that points come in or go to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    ToOrder,
+    ToNatural,
 }
 
 impl<T: Real> LaneFft<T> {
@@ -76,155 +106,373 @@ impl<T: Real> LaneFft<T> {
         if n == 0 {
             return Err(Error::param("n", n, "at least one point"));
         }
-        let mut stages = Vec::new();
-        let (mut rest, mut s) = (n, 1);
-        while rest > 1 {
-            let radix =
-                [4, 2, 3, 5].into_iter().find(|&r| rest.is_multiple_of(r)).unwrap_or_else(|| smallest_factor(rest));
-            let m = rest / radix;
-            let unit = |numerator: usize, n: usize| {
-                let (sin, cos) = (-std::f64::consts::TAU * (numerator % n) as f64 / n as f64).sin_cos();
-                [T::of(cos), T::of(sin)]
+        let Some(radices) = radices(n) else {
+            let mut order = try_reserved(n)?;
+            order.extend(0..n as u32);
+            return Ok(LaneFft { n, stages: Vec::new(), order, rows: Some(Fft1::new(n)?) });
+        };
+        let (mut stages, mut block) = (Vec::new(), n);
+        // k = Σ p_s Π_{t<s} r_t against position = Σ p_s M_s, both built stage by stage.
+        let mut order = vec![0u32];
+        for radix in radices {
+            let len = block / radix;
+            let unit = |i: usize, n: usize| {
+                let (sin, cos) = (std::f64::consts::TAU * (i % n) as f64 / n as f64).sin_cos();
+                [T::of(cos), T::of(-sin)]
             };
-            let mut twiddles = try_reserved(m.saturating_mul(radix - 1))?;
-            twiddles.extend((0..m).flat_map(|p| (1..radix).map(move |k| (p, k))).map(|(p, k)| unit(p * k, rest)));
+            let mut twiddles = try_reserved(block - len)?;
+            twiddles.extend((0..len).flat_map(|j| (1..radix).map(move |p| j * p)).map(|i| unit(i, block)));
             let roots = (0..radix).map(|j| unit(j, radix)).collect();
-            stages.push(Stage { radix, m, s, twiddles, roots });
-            rest = m;
-            s *= radix;
+            let mut longer = try_reserved(order.len() * radix)?;
+            longer.extend((0..radix as u32).flat_map(|p| order.iter().map(move |o| o + p * len as u32)));
+            order = longer;
+            stages.push(Stage { radix, len, twiddles, roots });
+            block = len;
         }
-        Ok(LaneFft { n, stages })
+        Ok(LaneFft { n, stages, order, rows: None })
     }
 
-    /// Transforms the first n points of `b.re`, `b.im`, where the result is left; the other two arrays hold rubbish then.
+    /// Whether n points are transformed lane beside lane: no prime factor above 13.
+    pub fn is_quick(n: usize) -> bool {
+        n > 0 && radices(n).is_some()
+    }
+
+    /// Where X_k stands: `order()[k]`.
+    pub fn order(&self) -> &[u32] {
+        &self.order
+    }
+
+    /// Lanes of a buffer beyond real and imaginary parts.
+    pub fn spare_len(&self) -> usize {
+        self.rows.as_ref().map_or(0, |rows| (2 * (self.n + rows.scratch_len())).div_ceil(LANES))
+    }
+
+    /// Transforms points that stand in their natural order; X_k is left at `order()[k]`.
     ///
     /// # Panics
-    /// If the arrays are shorter than n.
-    pub fn run(&self, b: &mut LaneBuffers<'_, T>, direction: Direction) {
-        let n = self.n;
+    /// If the arrays are shorter than n, or the buffers' rest than [`LaneFft::spare_len`].
+    pub fn to_order(&self, b: &mut LaneBuffers<'_, T>, direction: Direction) {
+        if let Some(rows) = &self.rows {
+            return self.one_by_one(rows, b, direction);
+        }
+        let (re, im) = self.parts(b, direction);
         for stage in &self.stages {
-            {
-                let (x, y) = ((&b.re[..n], &b.im[..n]), (&mut b.other_re[..n], &mut b.other_im[..n]));
-                match direction {
-                    Direction::Forward => stage.run(x.0, x.1, y.0, y.1),
-                    Direction::Inverse => stage.run(x.1, x.0, y.1, y.0),
-                }
+            stage.run(re, im, Way::ToOrder);
+        }
+    }
+
+    /// Transforms points x_j that stand at `order()[j]`; X is left in its natural order.
+    ///
+    /// # Panics
+    /// As [`LaneFft::to_order`].
+    pub fn to_natural(&self, b: &mut LaneBuffers<'_, T>, direction: Direction) {
+        if let Some(rows) = &self.rows {
+            return self.one_by_one(rows, b, direction);
+        }
+        let (re, im) = self.parts(b, direction);
+        for stage in self.stages.iter().rev() {
+            stage.run(re, im, Way::ToNatural);
+        }
+    }
+
+    fn parts<'s>(&self, b: &'s mut LaneBuffers<'_, T>, direction: Direction) -> (&'s mut [Lane<T>], &'s mut [Lane<T>]) {
+        let (re, im) = (&mut b.re[..self.n], &mut b.im[..self.n]);
+        match direction {
+            Direction::Forward => (re, im),
+            Direction::Inverse => (im, re),
+        }
+    }
+
+    fn one_by_one(&self, rows: &Fft1<T>, b: &mut LaneBuffers<'_, T>, direction: Direction) {
+        let spare: &mut [Complex<T>] = bytemuck::cast_slice_mut(b.spare);
+        let (x, scratch) = spare.split_at_mut(self.n);
+        for l in 0..LANES {
+            for (x, (re, im)) in x.iter_mut().zip(b.re.iter().zip(b.im.iter())) {
+                *x = Complex::new(re[l], im[l]);
             }
-            std::mem::swap(&mut b.re, &mut b.other_re);
-            std::mem::swap(&mut b.im, &mut b.other_im);
+            rows.rows(x, direction, scratch);
+            for (x, (re, im)) in x.iter().zip(b.re.iter_mut().zip(b.im.iter_mut())) {
+                (re[l], im[l]) = (x.re, x.im);
+            }
         }
     }
 }
 
-fn smallest_factor(n: usize) -> usize {
-    (2..).take_while(|f| f * f <= n).find(|f| n.is_multiple_of(*f)).unwrap_or(n)
+/// The radices of n: odd ones, then as many eights as leave fours, 16 = 4·4, 32 = 4·8, 64 = 8·8, 128 = 4·4·8. None if there are others.
+fn radices(n: usize) -> Option<Vec<usize>> {
+    let (mut radices, mut rest) = (Vec::new(), n);
+    for prime in [13, 11, 7, 5, 3] {
+        while rest.is_multiple_of(prime) {
+            radices.push(prime);
+            rest /= prime;
+        }
+    }
+    let bits = rest.trailing_zeros() as usize;
+    if bits == 1 {
+        radices.push(2);
+    } else {
+        let fours = [0, 2, 1][bits % 3];
+        radices.resize(radices.len() + fours, 4);
+        radices.resize(radices.len() + (bits - 2 * fours) / 3, 8);
+    }
+    (rest == 1 << bits && n <= u32::MAX as usize).then_some(radices)
+}
+
+/// A stage of a radix that the compiler knows.
+struct Pass<'a, T, const R: usize> {
+    stage: &'a Stage<T>,
+    re: &'a mut [Lane<T>],
+    im: &'a mut [Lane<T>],
+    way: Way,
 }
 
 impl<T: Real> Stage<T> {
-    fn run(&self, xr: &[Lane<T>], xi: &[Lane<T>], yr: &mut [Lane<T>], yi: &mut [Lane<T>]) {
+    fn run(&self, re: &mut [Lane<T>], im: &mut [Lane<T>], way: Way) {
         match self.radix {
-            4 => vectorized!({ self.radix4(xr, xi, yr, yi) }),
-            2 => vectorized!({ self.radix2(xr, xi, yr, yi) }),
-            _ => vectorized!({ self.any(xr, xi, yr, yi) }),
+            2 => dispatch(Pass::<T, 2> { stage: self, re, im, way }),
+            3 => dispatch(Pass::<T, 3> { stage: self, re, im, way }),
+            4 => dispatch(Pass::<T, 4> { stage: self, re, im, way }),
+            5 => dispatch(Pass::<T, 5> { stage: self, re, im, way }),
+            7 => dispatch(Pass::<T, 7> { stage: self, re, im, way }),
+            8 => dispatch(Pass::<T, 8> { stage: self, re, im, way }),
+            11 => dispatch(Pass::<T, 11> { stage: self, re, im, way }),
+            13 => dispatch(Pass::<T, 13> { stage: self, re, im, way }),
+            _ => unreachable!("radices() knows no other"),
         }
     }
+}
 
-    /// y[q + s(4p + k)] = w^{pk} Σ_j x[q + s(p + jm)] (−i)^{jk}.
+impl<T: Real, const R: usize> Kernel for Pass<'_, T, R> {
     #[inline(always)]
-    fn radix4(&self, xr: &[Lane<T>], xi: &[Lane<T>], yr: &mut [Lane<T>], yi: &mut [Lane<T>]) {
-        let (m, s) = (self.m, self.s);
-        for p in 0..m {
-            let [w1, w2, w3] = [self.twiddles[3 * p], self.twiddles[3 * p + 1], self.twiddles[3 * p + 2]];
-            let (ar, ai) = (&xr[s * p..][..s], &xi[s * p..][..s]);
-            let (br, bi) = (&xr[s * (p + m)..][..s], &xi[s * (p + m)..][..s]);
-            let (cr, ci) = (&xr[s * (p + 2 * m)..][..s], &xi[s * (p + 2 * m)..][..s]);
-            let (dr, di) = (&xr[s * (p + 3 * m)..][..s], &xi[s * (p + 3 * m)..][..s]);
-            let (y0r, rest) = yr[4 * s * p..][..4 * s].split_at_mut(s);
-            let (y1r, rest) = rest.split_at_mut(s);
-            let (y2r, y3r) = rest.split_at_mut(s);
-            let (y0i, rest) = yi[4 * s * p..][..4 * s].split_at_mut(s);
-            let (y1i, rest) = rest.split_at_mut(s);
-            let (y2i, y3i) = rest.split_at_mut(s);
-            let (y3r, y3i) = (&mut y3r[..s], &mut y3i[..s]);
-            for q in 0..s {
+    fn run<const FMA: bool>(self) {
+        let len = self.stage.len;
+        for (re, im) in self.re.chunks_exact_mut(R * len).zip(self.im.chunks_exact_mut(R * len)) {
+            for j in 0..len {
                 // Copies, of which the compiler knows that nothing else points to them.
-                let (ar, ai, br, bi) = (ar[q], ai[q], br[q], bi[q]);
-                let (cr, ci, dr, di) = (cr[q], ci[q], dr[q], di[q]);
-                let mut y = [[T::ZERO; LANES]; 8];
-                for l in 0..LANES {
-                    let (acr, aci) = (ar[l] + cr[l], ai[l] + ci[l]);
-                    let (amr, ami) = (ar[l] - cr[l], ai[l] - ci[l]);
-                    let (bdr, bdi) = (br[l] + dr[l], bi[l] + di[l]);
-                    let (bmr, bmi) = (br[l] - dr[l], bi[l] - di[l]);
-                    y[0][l] = acr + bdr;
-                    y[1][l] = aci + bdi;
-                    let (ur, ui) = (amr + bmi, ami - bmr);
-                    y[2][l] = ur * w1[0] - ui * w1[1];
-                    y[3][l] = ur * w1[1] + ui * w1[0];
-                    let (ur, ui) = (acr - bdr, aci - bdi);
-                    y[4][l] = ur * w2[0] - ui * w2[1];
-                    y[5][l] = ur * w2[1] + ui * w2[0];
-                    let (ur, ui) = (amr - bmi, ami + bmr);
-                    y[6][l] = ur * w3[0] - ui * w3[1];
-                    y[7][l] = ur * w3[1] + ui * w3[0];
-                }
-                (y0r[q], y0i[q], y1r[q], y1i[q]) = (y[0], y[1], y[2], y[3]);
-                (y2r[q], y2i[q], y3r[q], y3i[q]) = (y[4], y[5], y[6], y[7]);
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn radix2(&self, xr: &[Lane<T>], xi: &[Lane<T>], yr: &mut [Lane<T>], yi: &mut [Lane<T>]) {
-        let (m, s) = (self.m, self.s);
-        for p in 0..m {
-            let w = self.twiddles[p];
-            let (ar, ai) = (&xr[s * p..][..s], &xi[s * p..][..s]);
-            let (br, bi) = (&xr[s * (p + m)..][..s], &xi[s * (p + m)..][..s]);
-            let (y0r, y1r) = yr[2 * s * p..][..2 * s].split_at_mut(s);
-            let (y0i, y1i) = yi[2 * s * p..][..2 * s].split_at_mut(s);
-            let (y1r, y1i) = (&mut y1r[..s], &mut y1i[..s]);
-            for q in 0..s {
-                let (ar, ai, br, bi) = (ar[q], ai[q], br[q], bi[q]);
-                let mut y = [[T::ZERO; LANES]; 4];
-                for l in 0..LANES {
-                    y[0][l] = ar[l] + br[l];
-                    y[1][l] = ai[l] + bi[l];
-                    let (ur, ui) = (ar[l] - br[l], ai[l] - bi[l]);
-                    y[2][l] = ur * w[0] - ui * w[1];
-                    y[3][l] = ur * w[1] + ui * w[0];
-                }
-                (y0r[q], y0i[q], y1r[q], y1i[q]) = (y[0], y[1], y[2], y[3]);
-            }
-        }
-    }
-
-    /// Any radix, as a sum: radix² multiplications a butterfly.
-    #[inline(always)]
-    fn any(&self, xr: &[Lane<T>], xi: &[Lane<T>], yr: &mut [Lane<T>], yi: &mut [Lane<T>]) {
-        let (r, m, s) = (self.radix, self.m, self.s);
-        for p in 0..m {
-            for q in 0..s {
-                for k in 0..r {
-                    let (mut sr, mut si) = ([T::ZERO; LANES], [T::ZERO; LANES]);
-                    for j in 0..r {
-                        let (w, at) = (self.roots[j * k % r], q + s * (p + j * m));
-                        let (xr, xi) = (xr[at], xi[at]);
-                        for l in 0..LANES {
-                            sr[l] += xr[l] * w[0] - xi[l] * w[1];
-                            si[l] += xr[l] * w[1] + xi[l] * w[0];
-                        }
-                    }
-                    let w = if k == 0 { [T::ONE, T::ZERO] } else { self.twiddles[p * (r - 1) + k - 1] };
-                    let at = q + s * (r * p + k);
-                    let (mut zr, mut zi) = ([T::ZERO; LANES], [T::ZERO; LANES]);
+                let x: [Lane<T>; R] = std::array::from_fn(|q| re[q * len + j]);
+                let y: [Lane<T>; R] = std::array::from_fn(|q| im[q * len + j]);
+                let (mut u, mut v) = (x, y);
+                let w = &self.stage.twiddles[j * (R - 1)..][..R - 1];
+                if !HAS_BUTTERFLY[R] {
+                    lanewise::<T, R, FMA>(&mut u, &mut v, w, &self.stage.roots, self.way);
+                } else if len == 1 {
                     for l in 0..LANES {
-                        zr[l] = sr[l] * w[0] - si[l] * w[1];
-                        zi[l] = sr[l] * w[1] + si[l] * w[0];
+                        let (a, b) = butterfly::<T, R, FMA>(lane(&x, l), lane(&y, l));
+                        put(&mut u, &mut v, l, a, b);
                     }
-                    (yr[at], yi[at]) = (zr, zi);
+                } else if self.way == Way::ToOrder {
+                    for l in 0..LANES {
+                        let (mut a, mut b) = butterfly::<T, R, FMA>(lane(&x, l), lane(&y, l));
+                        for p in 1..R {
+                            (a[p], b[p]) = times::<T, FMA>(a[p], b[p], &w[p - 1]);
+                        }
+                        put(&mut u, &mut v, l, a, b);
+                    }
+                } else {
+                    for l in 0..LANES {
+                        let (mut a, mut b) = (lane(&x, l), lane(&y, l));
+                        for p in 1..R {
+                            (a[p], b[p]) = times::<T, FMA>(a[p], b[p], &w[p - 1]);
+                        }
+                        let (a, b) = butterfly::<T, R, FMA>(a, b);
+                        put(&mut u, &mut v, l, a, b);
+                    }
+                }
+                for q in 0..R {
+                    (re[q * len + j], im[q * len + j]) = (u[q], v[q]);
                 }
             }
+        }
+    }
+}
+
+/// The radices that [`butterfly`] knows.
+const HAS_BUTTERFLY: [bool; 14] = {
+    let mut has = [false; 14];
+    (has[2], has[3], has[4], has[5], has[8]) = (true, true, true, true, true);
+    has
+};
+
+/// One lane of all points.
+#[inline(always)]
+fn lane<T: Real, const R: usize>(x: &[Lane<T>; R], l: usize) -> [T; R] {
+    std::array::from_fn(|q| x[q][l])
+}
+
+#[inline(always)]
+fn put<T: Real, const R: usize>(u: &mut [Lane<T>; R], v: &mut [Lane<T>; R], l: usize, a: [T; R], b: [T; R]) {
+    for p in 0..R {
+        (u[p][l], v[p][l]) = (a[p], b[p]);
+    }
+}
+
+#[inline(always)]
+fn fma<T: Real, const FMA: bool>(a: T, b: T, c: T) -> T {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// (a + ib) w.
+#[inline(always)]
+fn times<T: Real, const FMA: bool>(a: T, b: T, w: &[T; 2]) -> (T, T) {
+    (fma::<T, FMA>(a, w[0], -(b * w[1])), fma::<T, FMA>(a, w[1], b * w[0]))
+}
+
+/// x, whose length the compiler cannot see to be B.
+#[inline(always)]
+fn same<T: Real, const A: usize, const B: usize>(x: [T; A]) -> [T; B] {
+    std::array::from_fn(|i| x[i])
+}
+
+/// y_p = Σ_q ω_R^{pq} x_q, real and imaginary parts.
+#[inline(always)]
+fn butterfly<T: Real, const R: usize, const FMA: bool>(r: [T; R], i: [T; R]) -> ([T; R], [T; R]) {
+    match R {
+        2 => (same([r[0] + r[1], r[0] - r[1]]), same([i[0] + i[1], i[0] - i[1]])),
+        3 => {
+            let (r, i) = butterfly3::<T, FMA>(same(r), same(i));
+            (same(r), same(i))
+        }
+        4 => {
+            let (r, i) = butterfly4::<T>(same(r), same(i));
+            (same(r), same(i))
+        }
+        5 => {
+            let (r, i) = butterfly5::<T, FMA>(same(r), same(i));
+            (same(r), same(i))
+        }
+        _ => {
+            let (r, i) = butterfly8::<T, FMA>(same(r), same(i));
+            (same(r), same(i))
+        }
+    }
+}
+
+#[inline(always)]
+fn butterfly3<T: Real, const FMA: bool>(r: [T; 3], i: [T; 3]) -> ([T; 3], [T; 3]) {
+    // x₀ − (x₁ + x₂)/2 ∓ i √¾ (x₁ − x₂)
+    let (half, s) = (T::of(-0.5), T::of(0.75f64.sqrt()));
+    let (ar, ai) = (r[1] + r[2], i[1] + i[2]);
+    let (dr, di) = (s * (r[1] - r[2]), s * (i[1] - i[2]));
+    let (cr, ci) = (fma::<T, FMA>(ar, half, r[0]), fma::<T, FMA>(ai, half, i[0]));
+    ([r[0] + ar, cr + di, cr - di], [i[0] + ai, ci - dr, ci + dr])
+}
+
+#[inline(always)]
+fn butterfly4<T: Real>(r: [T; 4], i: [T; 4]) -> ([T; 4], [T; 4]) {
+    let (ar, ai, br, bi) = (r[0] + r[2], i[0] + i[2], r[0] - r[2], i[0] - i[2]);
+    let (cr, ci, dr, di) = (r[1] + r[3], i[1] + i[3], r[1] - r[3], i[1] - i[3]);
+    // −i d = (im d, −re d).
+    ([ar + cr, br + di, ar - cr, br - di], [ai + ci, bi - dr, ai - ci, bi + dr])
+}
+
+#[inline(always)]
+fn butterfly5<T: Real, const FMA: bool>(r: [T; 5], i: [T; 5]) -> ([T; 5], [T; 5]) {
+    // cos and sin of 2π/5 and 4π/5; y₁ and y₄ are m ∓ i n of the first pair, y₂ and y₃ of the second.
+    let [c1, c2] = [0.309_016_994_374_947_45, -0.809_016_994_374_947_5].map(T::of);
+    let [s1, s2] = [0.951_056_516_295_153_5, 0.587_785_252_292_473_1].map(T::of);
+    let (ar, ai, br, bi) = (r[1] + r[4], i[1] + i[4], r[2] + r[3], i[2] + i[3]);
+    let (cr, ci, dr, di) = (r[1] - r[4], i[1] - i[4], r[2] - r[3], i[2] - i[3]);
+    let even = |x: T, a: T, b: T, u: T, v: T| fma::<T, FMA>(a, u, fma::<T, FMA>(b, v, x));
+    let (m1r, m1i) = (even(r[0], ar, br, c1, c2), even(i[0], ai, bi, c1, c2));
+    let (m2r, m2i) = (even(r[0], ar, br, c2, c1), even(i[0], ai, bi, c2, c1));
+    let (n1r, n1i) = (fma::<T, FMA>(cr, s1, dr * s2), fma::<T, FMA>(ci, s1, di * s2));
+    let (n2r, n2i) = (fma::<T, FMA>(cr, s2, -(dr * s1)), fma::<T, FMA>(ci, s2, -(di * s1)));
+    (
+        [r[0] + ar + br, m1r + n1i, m2r + n2i, m2r - n2i, m1r - n1i],
+        [i[0] + ai + bi, m1i - n1r, m2i - n2r, m2i + n2r, m1i + n1r],
+    )
+}
+
+/// From the transforms e of the even and o of the odd points.
+#[inline(always)]
+fn butterfly8<T: Real, const FMA: bool>(r: [T; 8], i: [T; 8]) -> ([T; 8], [T; 8]) {
+    let (er, ei) = butterfly4([r[0], r[2], r[4], r[6]], [i[0], i[2], i[4], i[6]]);
+    let (or, oi) = butterfly4([r[1], r[3], r[5], r[7]], [i[1], i[3], i[5], i[7]]);
+    // √2 ω₈ o₁ = (re + im, im − re), √2 ω₈³ o₃ = (im − re, −(re + im)); ω₈² o₂ = −i o₂.
+    let h = T::of(std::f64::consts::FRAC_1_SQRT_2);
+    let (u, v) = (or[1] + oi[1], oi[1] - or[1]);
+    let (s, t) = (oi[3] - or[3], or[3] + oi[3]);
+    let plus = |a: T, e: T| fma::<T, FMA>(a, h, e);
+    let minus = |a: T, e: T| fma::<T, FMA>(-a, h, e);
+    (
+        [
+            er[0] + or[0],
+            plus(u, er[1]),
+            er[2] + oi[2],
+            plus(s, er[3]),
+            er[0] - or[0],
+            minus(u, er[1]),
+            er[2] - oi[2],
+            minus(s, er[3]),
+        ],
+        [
+            ei[0] + oi[0],
+            plus(v, ei[1]),
+            ei[2] - or[2],
+            minus(t, ei[3]),
+            ei[0] - oi[0],
+            minus(v, ei[1]),
+            ei[2] + or[2],
+            plus(t, ei[3]),
+        ],
+    )
+}
+
+/// Butterfly and factors of an odd radix, from the sums and differences of x_q and x_{R−q}:
+/// y_p = x₀ + Σ_q (cos (x_q + x_{R−q}) − i sin (x_q − x_{R−q})), and y_{R−p} with the other sign.
+#[inline(always)]
+fn lanewise<T: Real, const R: usize, const FMA: bool>(
+    r: &mut [Lane<T>; R],
+    i: &mut [Lane<T>; R],
+    w: &[[T; 2]],
+    roots: &[[T; 2]],
+    way: Way,
+) {
+    if way == Way::ToNatural {
+        turn::<T, R, FMA>(r, i, w);
+    }
+    let (xr, xi, half) = (*r, *i, R / 2);
+    let (mut ar, mut ai, mut dr, mut di) = (xr, xi, xr, xi);
+    for q in 1..=half {
+        for l in 0..LANES {
+            ar[q][l] = xr[q][l] + xr[R - q][l];
+            ai[q][l] = xi[q][l] + xi[R - q][l];
+            dr[q][l] = xr[q][l] - xr[R - q][l];
+            di[q][l] = xi[q][l] - xi[R - q][l];
+            r[0][l] += ar[q][l];
+            i[0][l] += ai[q][l];
+        }
+    }
+    for p in 1..=half {
+        let (mut cr, mut ci) = (xr[0], xi[0]);
+        let (mut sr, mut si) = ([T::ZERO; LANES], [T::ZERO; LANES]);
+        for q in 1..=half {
+            let [c, s] = roots[p * q % R];
+            let (ar, ai, dr, di) = (ar[q], ai[q], dr[q], di[q]);
+            for l in 0..LANES {
+                cr[l] = fma::<T, FMA>(ar[l], c, cr[l]);
+                ci[l] = fma::<T, FMA>(ai[l], c, ci[l]);
+                sr[l] = fma::<T, FMA>(dr[l], s, sr[l]);
+                si[l] = fma::<T, FMA>(di[l], s, si[l]);
+            }
+        }
+        for l in 0..LANES {
+            r[p][l] = cr[l] - si[l];
+            i[p][l] = ci[l] + sr[l];
+            r[R - p][l] = cr[l] + si[l];
+            i[R - p][l] = ci[l] - sr[l];
+        }
+    }
+    if way == Way::ToOrder {
+        turn::<T, R, FMA>(r, i, w);
+    }
+}
+
+#[inline(always)]
+fn turn<T: Real, const R: usize, const FMA: bool>(r: &mut [Lane<T>; R], i: &mut [Lane<T>; R], w: &[[T; 2]]) {
+    for p in 1..R {
+        for l in 0..LANES {
+            (r[p][l], i[p][l]) = times::<T, FMA>(r[p][l], i[p][l], &w[p - 1]);
         }
     }
 }
@@ -234,31 +482,42 @@ mod tests {
     use super::*;
     use crate::fft::naive_dft;
     use crate::fft::tests::random;
-    use num_complex::Complex;
 
     fn check<T: Real>(tolerance: f64) {
-        for n in [1, 2, 3, 4, 5, 6, 7, 8, 12, 15, 16, 20, 22, 26, 49, 64, 75, 128] {
+        // All radices, all orders of twos, and a prime that has none.
+        for n in [1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 15, 16, 17, 20, 22, 26, 32, 34, 49, 64, 75, 128, 143, 256] {
+            let plan = LaneFft::new(n).unwrap();
+            assert_eq!(LaneFft::<T>::is_quick(n), ![17, 34].contains(&n));
             let x: Vec<Complex<T>> = random(n * LANES, n as u64);
+            let mut words = vec![[T::NAN; LANES]; 2 * (n + GAP) + plan.spare_len()];
+            let mut b = LaneBuffers::new(&mut words, n + GAP);
+            let at = |k: usize, sorted: bool| if sorted { k } else { plan.order()[k] as usize };
             for direction in [Direction::Forward, Direction::Inverse] {
                 let want = naive_dft(&x, [1, n, LANES], direction, 1.0);
-                let mut words = vec![[T::NAN; LANES]; 4 * n];
-                let mut b = LaneBuffers::new(&mut words, n);
-                for i in 0..n * LANES {
-                    (b.re[i / LANES][i % LANES], b.im[i / LANES][i % LANES]) = (x[i].re, x[i].im);
-                }
-                LaneFft::new(n).unwrap().run(&mut b, direction);
-                for i in 0..n * LANES {
-                    let got = Complex::new(b.re[i / LANES][i % LANES].f64(), b.im[i / LANES][i % LANES].f64());
-                    let want = Complex::new(want[i].re.f64(), want[i].im.f64());
-                    assert!((got - want).norm() < tolerance * (n as f64).sqrt(), "{n} {direction:?}: {got} {want}");
+                for natural in [true, false] {
+                    for i in 0..n * LANES {
+                        let j = at(i / LANES, natural);
+                        (b.re[j][i % LANES], b.im[j][i % LANES]) = (x[i].re, x[i].im);
+                    }
+                    if natural {
+                        plan.to_order(&mut b, direction)
+                    } else {
+                        plan.to_natural(&mut b, direction)
+                    }
+                    for i in 0..n * LANES {
+                        let j = at(i / LANES, !natural);
+                        let got = Complex::new(b.re[j][i % LANES].f64(), b.im[j][i % LANES].f64());
+                        let want = Complex::new(want[i].re.f64(), want[i].im.f64());
+                        assert!((got - want).norm() < tolerance * (n as f64).sqrt(), "{n} {direction:?}: {got} {want}");
+                    }
                 }
             }
         }
     }
 
     #[test]
-    fn sixteen_transforms_are_the_naive_ones() {
-        check::<f64>(1e-14);
+    fn sixteen_transforms_are_the_naive_ones_in_either_order() {
+        check::<f64>(2e-14);
         check::<f32>(4e-6);
     }
 

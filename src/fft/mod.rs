@@ -17,6 +17,7 @@
 
 mod crop;
 mod dft_op;
+mod frame;
 mod frequency;
 mod lanes;
 mod plan1;
@@ -30,7 +31,7 @@ mod upsampled;
 pub use crop::{FourierCrop, fourier_resample};
 pub use dft_op::Dft;
 pub use frequency::{fft_shift, frequencies, frequency_index, ifft_shift};
-pub(crate) use lanes::{LANES, Lane, LaneBuffers, LaneFft, aligned};
+pub(crate) use lanes::{GAP, LANES, Lane, LaneBuffers, LaneFft, aligned};
 pub use plan1::Fft1;
 pub use plan2::Fft2;
 pub use plan3::Fft3;
@@ -134,8 +135,8 @@ pub(crate) mod tests {
             plan.inverse(&mut y, &mut s);
             assert!(distance(&y, &x) < tolerance);
         }
-        // The powers of two from 16 have kernels of their own; all orders of their stages are here.
-        let shapes = [[1, 1], [1, 6], [7, 1], [4, 4], [8, 24], [15, 12], [33, 16], [20, 31]];
+        // Sides with a prime factor above 13 go another way than the others, which may fill their lanes or not.
+        let shapes = [[1, 1], [1, 6], [7, 1], [4, 4], [8, 24], [15, 12], [33, 16], [20, 31], [17, 34], [48, 40]];
         for [ny, nx] in shapes.into_iter().chain([[16, 16], [64, 32], [16, 128], [256, 16]]) {
             let x = random::<T>(ny * nx, (ny * nx) as u64);
             let want =

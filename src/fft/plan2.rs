@@ -1,21 +1,21 @@
-//! The two-dimensional transform: rows · transpose · rows (· transpose).
+//! The two-dimensional transform: sixteen lines at a time, or rows · transpose · rows (· transpose).
 
 use num_complex::Complex;
 
 use crate::error::{Error, check_len};
+use crate::fft::frame::FrameFft;
 use crate::fft::transpose::{BAND, transpose_band};
 use crate::fft::{Direction, Fft1};
 use crate::par::Par;
 use crate::real::Real;
 use crate::shape::checked_len;
-use crate::simd::FrameLanes;
 
 /// A plan for frames of (ny, nx) points: X(ky, kx) = Σ x(y, x) e^{−2πi (ky y/ny + kx x/nx)}, and back with 1/(ny nx).
 ///
-/// A band of rows is transformed and then written, transposed, into the other buffer, while it is still in the
-/// first-level cache; so both passes run along contiguous rows. The `_transposed` methods leave out the second
-/// transposition: their spectrum is (nx, ny), which is as good wherever it is multiplied by something that can be
-/// stored transposed as well.
+/// Sides without a prime factor above 13 are transformed sixteen rows and then sixteen columns at a time, a line in each
+/// lane of a vector. For others a band of rows is transformed and written, transposed, into another buffer, while it is still
+/// in the first-level cache. The `_transposed` methods leave out one transposition: their spectrum is (nx, ny), which is as
+/// good wherever it is multiplied by something that can be stored transposed as well.
 ///
 /// # Shapes
 /// A frame is (ny, nx), and so is its spectrum, but (nx, ny) where a method says so; the zero frequency is at index 0.
@@ -34,8 +34,8 @@ use crate::simd::FrameLanes;
 pub struct Fft2<T: Real> {
     along_x: Fft1<T>,
     along_y: Fft1<T>,
-    /// The vector kernels, where there are any for these sizes on this processor.
-    lanes: Option<FrameLanes>,
+    /// Sixteen lines at a time, where the sides allow it.
+    lanes: Option<FrameFft<T>>,
 }
 
 impl<T: Real> Fft2<T> {
@@ -45,7 +45,7 @@ impl<T: Real> Fft2<T> {
     /// [`Error::Param`] for an empty frame, [`Error::OutOfMemory`] for one too large to be planned.
     pub fn new([ny, nx]: [usize; 2]) -> Result<Self, Error> {
         checked_len(&[ny, nx])?;
-        Ok(Fft2 { along_x: Fft1::new(nx)?, along_y: Fft1::new(ny)?, lanes: FrameLanes::new::<T>([ny, nx]) })
+        Ok(Fft2 { along_x: Fft1::new(nx)?, along_y: Fft1::new(ny)?, lanes: FrameFft::new([ny, nx])? })
     }
 
     /// `[ny, nx]`.
@@ -92,7 +92,7 @@ impl<T: Real> Fft2<T> {
     pub fn transform(&self, x: &mut [Complex<T>], direction: Direction, scale: T, scratch: &mut [Complex<T>]) {
         let (other, scratch) = self.split("Fft2", x, scratch);
         if let Some(lanes) = &self.lanes {
-            return lanes.transform(x, direction == Direction::Inverse, scale, scratch);
+            return lanes.transform(x, direction, scale, scratch);
         }
         pass(&self.along_x, x, other, direction, T::ONE, scratch);
         pass(&self.along_y, other, x, direction, scale, scratch);
@@ -129,7 +129,7 @@ impl<T: Real> Fft2<T> {
         check_len("Fft2", "from", self.len(), from.len());
         check_len("Fft2", "to", self.len(), to.len());
         if let Some(lanes) = &self.lanes {
-            return lanes.forward_transposed(from, to, scratch);
+            return lanes.to_transposed(from, to, Direction::Forward, T::ONE, scratch);
         }
         pass(&self.along_x, from, to, Direction::Forward, T::ONE, scratch);
         self.along_y.rows(to, Direction::Forward, scratch);
@@ -150,7 +150,7 @@ impl<T: Real> Fft2<T> {
         check_len("Fft2", "from", self.len(), from.len());
         check_len("Fft2", "to", self.len(), to.len());
         if let Some(lanes) = &self.lanes {
-            return lanes.inverse_transposed(from, to, scale, scratch);
+            return lanes.transposed_back(from, to, Direction::Inverse, scale, scratch);
         }
         pass(&self.along_y, from, to, Direction::Inverse, scale, scratch);
         self.along_x.rows(to, Direction::Inverse, scratch);
@@ -158,7 +158,7 @@ impl<T: Real> Fft2<T> {
 
     /// Elements of scratch that the `_into_transposed` and `_from_transposed` methods need.
     pub fn row_scratch_len(&self) -> usize {
-        let lanes = self.lanes.as_ref().map_or(0, FrameLanes::scratch_len);
+        let lanes = self.lanes.as_ref().map_or(0, FrameFft::scratch_len);
         self.along_x.scratch_len().max(self.along_y.scratch_len()).max(lanes)
     }
 

@@ -13,11 +13,14 @@
 //! propagator and the band limit, transforms back and writes u2. Each writes one contiguous chunk a band, so that bands are
 //! shared out to threads, and what lies between the transforms of a band stays in the first-level cache. Reading transposes
 //! blocks of 16 × 16.
+//!
+//! Between its two transforms a band is in the order that [`LaneFft`] leaves: point x of real space at `fx.order()[x]`, ky at
+//! `fy.order()[ky]`. Everything else is in its natural order.
 
 use num_complex::Complex;
 
 use crate::error::Error;
-use crate::fft::{Direction, LANES, Lane, LaneBuffers, LaneFft, frequency_index};
+use crate::fft::{Direction, GAP, LANES, Lane, LaneBuffers, LaneFft, frequency_index};
 use crate::optics::Grid;
 use crate::real::Real;
 use crate::shape::try_zeroed;
@@ -117,9 +120,14 @@ impl<T: Real> Engine<T> {
     pub fn u2_chunk(&self, waves: usize) -> usize {
         waves * 2 * self.padded
     }
-    pub fn side(&self) -> usize {
-        // A few more, so that the four arrays of a transform do not share the sets of the cache.
-        self.padded.max(self.nx).max(self.kept) + 3
+    pub fn work_len(&self) -> usize {
+        2 * self.side() + self.fx.spare_len().max(self.fy.spare_len())
+    }
+    fn side(&self) -> usize {
+        self.padded.max(self.nx) + GAP
+    }
+    pub fn work<'s>(&self, words: &'s mut [Lane<T>]) -> LaneBuffers<'s, T> {
+        LaneBuffers::new(words, self.side())
     }
     pub fn real_len(&self) -> usize {
         self.bands * 2 * self.nx
@@ -130,8 +138,8 @@ impl<T: Real> Engine<T> {
         for i in 0..LANES {
             let y = band * LANES + i;
             if y < self.ny {
-                for (x, z) in psi[y * self.nx..(y + 1) * self.nx].iter().enumerate() {
-                    (b.re[x][i], b.im[x][i]) = (z.re, z.im);
+                for (z, &x) in psi[y * self.nx..(y + 1) * self.nx].iter().zip(self.fx.order()) {
+                    (b.re[x as usize][i], b.im[x as usize][i]) = (z.re, z.im);
                 }
             } else {
                 for x in 0..self.nx {
@@ -142,11 +150,27 @@ impl<T: Real> Engine<T> {
     }
 
     /// The inverse of [`Engine::load_rows`], into the rows of this band.
-    pub fn store_rows(&self, re: &[Lane<T>], im: &[Lane<T>], rows: &mut [Complex<T>]) {
+    pub fn store_rows(&self, b: &LaneBuffers<'_, T>, rows: &mut [Complex<T>]) {
         for (i, row) in rows.chunks_mut(self.nx).enumerate() {
-            for (x, z) in row.iter_mut().enumerate() {
-                *z = Complex::new(re[x][i], im[x][i]);
+            for (z, &x) in row.iter_mut().zip(self.fx.order()) {
+                *z = Complex::new(b.re[x as usize][i], b.im[x as usize][i]);
             }
+        }
+    }
+
+    /// Sixteen rows of a field in lanes, (2, nx).
+    pub fn load_lanes(&self, t: &[Lane<T>], b: &mut LaneBuffers<'_, T>) {
+        let (re, im) = t.split_at(self.nx);
+        for ((re, im), &x) in re.iter().zip(im).zip(self.fx.order()) {
+            (b.re[x as usize], b.im[x as usize]) = (*re, *im);
+        }
+    }
+
+    /// The inverse of [`Engine::load_lanes`].
+    pub fn store_lanes(&self, b: &LaneBuffers<'_, T>, t: &mut [Lane<T>]) {
+        let (re, im) = t.split_at_mut(self.nx);
+        for ((re, im), &x) in re.iter_mut().zip(im).zip(self.fx.order()) {
+            (*re, *im) = (b.re[x as usize], b.im[x as usize]);
         }
     }
 
@@ -154,12 +178,13 @@ impl<T: Real> Engine<T> {
     pub fn multiply(&self, t: &[Lane<T>], conjugate: Conjugate, b: &mut LaneBuffers<'_, T>) {
         let n = self.nx;
         let (tr, ti) = t.split_at(n);
-        let (re, im) = (&mut b.re[..n], &mut b.im[..n]);
+        let (re, im, order) = (&mut b.re[..n], &mut b.im[..n], self.fx.order());
         let sign = sign::<T>(conjugate);
         vectorized!({
-            for x in 0..n {
+            for (i, &x) in order.iter().enumerate() {
+                let x = x as usize;
                 // Copies, of which the compiler knows that nothing else points to them.
-                let (ar, ai, tr, ti) = (re[x], im[x], tr[x], ti[x]);
+                let (ar, ai, tr, ti) = (re[x], im[x], tr[i], ti[i]);
                 let (mut zr, mut zi) = (ar, ai);
                 for l in 0..LANES {
                     let ti = sign * ti[l];
@@ -171,9 +196,32 @@ impl<T: Real> Engine<T> {
         })
     }
 
-    /// Transforms sixteen rows along x.
+    /// g += ā b for sixteen rows of two fields; g is in lanes, (2, nx).
+    pub fn accumulate(&self, a: &LaneBuffers<'_, T>, b: &LaneBuffers<'_, T>, g: &mut [Lane<T>]) {
+        let n = self.nx;
+        let (gr, gi) = g.split_at_mut(n);
+        let (ar, ai, br, bi) = (&a.re[..n], &a.im[..n], &b.re[..n], &b.im[..n]);
+        let order = self.fx.order();
+        vectorized!({
+            for (i, &x) in order.iter().enumerate() {
+                let x = x as usize;
+                let (ar, ai, br, bi) = (ar[x], ai[x], br[x], bi[x]);
+                let (mut zr, mut zi) = (gr[i], gi[i]);
+                for l in 0..LANES {
+                    zr[l] += ar[l] * br[l] + ai[l] * bi[l];
+                    zi[l] += ar[l] * bi[l] - ai[l] * br[l];
+                }
+                (gr[i], gi[i]) = (zr, zi);
+            }
+        })
+    }
+
+    /// Transforms sixteen rows along x: to the spectrum, or back from it.
     pub fn along_x(&self, b: &mut LaneBuffers<'_, T>, direction: Direction) {
-        self.fx.run(b, direction);
+        match direction {
+            Direction::Forward => self.fx.to_natural(b, direction),
+            Direction::Inverse => self.fx.to_order(b, direction),
+        }
     }
 
     /// Writes the kept columns, times `px`, into a chunk (2, kept) of u1.
@@ -213,20 +261,29 @@ impl<T: Real> Engine<T> {
         }
     }
 
-    /// Transforms sixteen columns along y.
+    /// Transforms sixteen columns along y: to the spectrum, or back from it.
     pub fn along_y(&self, b: &mut LaneBuffers<'_, T>, direction: Direction) {
-        self.fy.run(b, direction);
+        match direction {
+            Direction::Forward => self.fy.to_order(b, direction),
+            Direction::Inverse => self.fy.to_natural(b, direction),
+        }
+    }
+
+    /// Where each ky stands after [`Engine::along_y`].
+    pub fn ky_order(&self) -> &[u32] {
+        self.fy.order()
     }
 
     /// b ← py · band limit/N · b for column band c.
     pub fn propagate(&self, c: usize, py: &[[T; 2]], conjugate: Conjugate, b: &mut LaneBuffers<'_, T>) {
         let n = self.ny;
         let (re, im, mask) = (&mut b.re[..n], &mut b.im[..n], &self.mask[c * n..(c + 1) * n]);
-        let (py, sign) = (&py[..n], sign::<T>(conjugate));
+        let (py, sign, order) = (&py[..n], sign::<T>(conjugate), self.fy.order());
         vectorized!({
-            for y in 0..n {
-                let [pr, pi] = [py[y][0], sign * py[y][1]];
-                let (br, bi, m) = (re[y], im[y], mask[y]);
+            for (i, &y) in order.iter().enumerate() {
+                let y = y as usize;
+                let [pr, pi] = [py[i][0], sign * py[i][1]];
+                let (br, bi, m) = (re[y], im[y], mask[i]);
                 let (mut zr, mut zi) = (br, bi);
                 for l in 0..LANES {
                     let (ar, ai) = (br[l] * m[l], bi[l] * m[l]);

@@ -316,15 +316,14 @@ impl<T: Real> Function<T> for MultisliceFunction<T> {
                                 }
                                 None => e.load_rows(&psi[w * pixels..][..pixels], band, c),
                             }
-                            accumulate(e.nx, c, b, gt);
+                            e.accumulate(c, b, gt);
                         }
                         e.multiply(&t[band * 2 * e.nx..][..2 * e.nx], Conjugate::Yes, b);
                         if let Some(p) = next {
                             e.along_x(b, Direction::Forward);
                             e.keep(b, &p.px, Conjugate::Yes, u1);
                         } else {
-                            u1[..e.nx].copy_from_slice(&b.re[..e.nx]);
-                            u1[e.nx..].copy_from_slice(&b.im[..e.nx]);
+                            e.store_lanes(b, u1);
                         }
                     }
                 });
@@ -363,7 +362,7 @@ impl<T: Real> MultisliceFunction<T> {
         let (plan, e) = (&self.plan, &self.plan.engine);
         let (pixels, sigma, mu) = (e.ny * e.nx, T::of(plan.sigma), T::of(plan.params.absorption));
         let words = &mut scratch[..plan.works_len()];
-        let mut works: Vec<&mut [Lane<T>]> = words.chunks_exact_mut(8 * e.side()).collect();
+        let mut works: Vec<&mut [Lane<T>]> = words.chunks_exact_mut(2 * e.work_len()).collect();
         plan.par().chunks_with(dv, pixels, &mut works, |s, dv, work| {
             let e_lanes = &mut work[..2 * e.nx];
             for band in 0..e.bands {
@@ -403,8 +402,8 @@ impl<T: Real> MultisliceFunction<T> {
                 a.re[..e.padded].copy_from_slice(&u2[..e.padded]);
                 a.im[..e.padded].copy_from_slice(&u2[e.padded..]);
                 e.along_y(a, Direction::Forward);
-                for y in 0..e.ny {
-                    let ky = e.ky[y];
+                for (&ky, &y) in e.ky.iter().zip(e.ky_order()) {
+                    let y = y as usize;
                     for (l, sum) in lanes.iter_mut().enumerate() {
                         let g = Complex::new(b.re[y][l].f64(), -b.im[y][l].f64());
                         let z = g * Complex::new(a.re[y][l].f64(), a.im[y][l].f64());
@@ -425,21 +424,4 @@ impl<T: Real> MultisliceFunction<T> {
         });
         sums.iter().fold([0.0; 3], |t, s| [t[0] + s[0], t[1] + s[1], t[2] + s[2]])
     }
-}
-
-/// g += ψ̄ q for sixteen rows, (2, nx).
-fn accumulate<T: Real>(n: usize, psi: &LaneBuffers<'_, T>, q: &LaneBuffers<'_, T>, g: &mut [Lane<T>]) {
-    let (gr, gi) = g.split_at_mut(n);
-    let (pr, pi, qr, qi) = (&psi.re[..n], &psi.im[..n], &q.re[..n], &q.im[..n]);
-    crate::simd::vectorized!({
-        for x in 0..n {
-            let (pr, pi, qr, qi) = (pr[x], pi[x], qr[x], qi[x]);
-            let (mut zr, mut zi) = (gr[x], gi[x]);
-            for l in 0..LANES {
-                zr[l] += pr[l] * qr[l] + pi[l] * qi[l];
-                zi[l] += pr[l] * qi[l] - pi[l] * qr[l];
-            }
-            (gr[x], gi[x]) = (zr, zi);
-        }
-    })
 }

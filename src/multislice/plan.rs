@@ -201,7 +201,7 @@ impl<T: Real> Multislice<T> {
 
     /// Lanes of the transform buffers of all threads: two sets each.
     pub(crate) fn works_len(&self) -> usize {
-        self.threads() * 8 * self.engine.side()
+        self.threads() * 2 * self.engine.work_len()
     }
 
     pub(crate) fn threads(&self) -> usize {
@@ -302,9 +302,7 @@ impl<T: Real> Multislice<T> {
             let mut works = self.works(works);
             self.par().chunks_with(u1, e.u1_chunk(waves), &mut works, |band, u1, [b, _]| {
                 for (w, u1) in u1.chunks_mut(2 * e.kept).enumerate() {
-                    let t = &fields[w * field + band * chunk..][..chunk];
-                    b.re[..e.nx].copy_from_slice(&t[..e.nx]);
-                    b.im[..e.nx].copy_from_slice(&t[e.nx..]);
+                    e.load_lanes(&fields[w * field + band * chunk..][..chunk], b);
                     e.along_x(b, Direction::Forward);
                     e.keep(b, &self.one.px, Conjugate::No, u1);
                 }
@@ -313,8 +311,7 @@ impl<T: Real> Multislice<T> {
             self.par().chunks_with(fields, chunk, &mut works, |i, t, [b, _]| {
                 e.gather_rows(u2, waves, i / e.bands, i % e.bands, b);
                 e.along_x(b, Direction::Inverse);
-                t[..e.nx].copy_from_slice(&b.re[..e.nx]);
-                t[e.nx..].copy_from_slice(&b.im[..e.nx]);
+                e.store_lanes(b, t);
             });
         }
     }
@@ -329,11 +326,11 @@ impl<T: Real> Multislice<T> {
 
     /// Two sets of transform buffers a thread.
     pub(crate) fn works<'s>(&self, words: &'s mut [Lane<T>]) -> Vec<[LaneBuffers<'s, T>; 2]> {
-        let side = self.engine.side();
-        let sets = words.chunks_exact_mut(8 * side).take(self.threads());
+        let e = &self.engine;
+        let sets = words.chunks_exact_mut(2 * e.work_len()).take(self.threads());
         sets.map(|set| {
-            let (a, b) = set.split_at_mut(4 * side);
-            [LaneBuffers::new(a, side), LaneBuffers::new(b, side)]
+            let (a, b) = set.split_at_mut(e.work_len());
+            [e.work(a), e.work(b)]
         })
         .collect()
     }
@@ -416,7 +413,7 @@ impl<T: Real> Multislice<T> {
                 let (w, band) = if waves == 1 { (0, i) } else { (i, j) };
                 e.gather_rows(u2, waves, w, band, b);
                 e.along_x(b, Direction::Inverse);
-                e.store_rows(b.re, b.im, rows);
+                e.store_rows(b, rows);
             }
         });
     }

@@ -5,25 +5,17 @@
 //! loop.
 
 pub(crate) mod conv;
-#[cfg(target_arch = "x86_64")]
-mod frame;
-#[cfg(target_arch = "x86_64")]
-mod lanes;
-#[cfg(not(target_arch = "x86_64"))]
-mod no_frame;
+pub(crate) mod lines;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 #[cfg(target_arch = "x86_64")]
 mod x86_conv;
+#[cfg(target_arch = "x86_64")]
+mod x86_lines;
 
 use num_complex::Complex;
 
 use crate::real::Real;
-
-#[cfg(target_arch = "x86_64")]
-pub(crate) use frame::FrameLanes;
-#[cfg(not(target_arch = "x86_64"))]
-pub(crate) use no_frame::FrameLanes;
 
 /// The best instruction set of this processor that the crate has kernels for: `"avx512"`, `"avx2"` or `"portable"`.
 pub fn level() -> &'static str {
@@ -74,6 +66,45 @@ macro_rules! fused {
     };
 }
 pub(crate) use fused;
+
+/// A portable loop with its arguments, to be compiled for the processor's vector instructions by [`dispatch`]: what [`fused`] does
+/// for a loop that is too large for the compiler to inline of its own accord. `run` must be `#[inline(always)]`.
+pub(crate) trait Kernel {
+    /// The loop. Where `FMA`, `mul_add` is one instruction.
+    fn run<const FMA: bool>(self);
+}
+
+/// Runs a kernel as the processor can.
+#[inline]
+pub(crate) fn dispatch(kernel: impl Kernel) {
+    #[cfg(target_arch = "x86_64")]
+    if avx512() {
+        // SAFETY: AVX-512 was detected, which is all `kernel_avx512` needs.
+        #[allow(unsafe_code)]
+        return unsafe { x86::kernel_avx512(kernel) };
+    } else if avx2_fma() {
+        // SAFETY: AVX2 and FMA were detected, which is all `kernel_avx2_fma` needs.
+        #[allow(unsafe_code)]
+        return unsafe { x86::kernel_avx2_fma(kernel) };
+    }
+    kernel.run::<false>();
+}
+
+/// Asks for the cache line of an element that will be read soon, if there is one.
+#[inline(always)]
+pub(crate) fn prefetch<T>(x: &[T], at: usize) {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(x) = x.get(at) {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: nothing is read, and every x86-64 processor has the instruction. (The call is unsafe in older compilers only.)
+        #[allow(unsafe_code, unused_unsafe)]
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(x).cast());
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (x, at);
+}
 
 /// Whether the processor has AVX2 and FMA.
 #[inline(always)]

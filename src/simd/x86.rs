@@ -23,6 +23,18 @@ pub(super) fn with_avx512<R>(kernel: impl FnOnce() -> R) -> R {
     kernel()
 }
 
+/// Runs a kernel, which is inlined here and thereby compiled with AVX2 and FMA.
+#[target_feature(enable = "avx2,fma")]
+pub(super) fn kernel_avx2_fma(kernel: impl super::Kernel) {
+    kernel.run::<true>();
+}
+
+/// Runs a kernel, which is inlined here and thereby compiled with AVX-512.
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+pub(super) fn kernel_avx512(kernel: impl super::Kernel) {
+    kernel.run::<true>();
+}
+
 /// Four complex numbers (eight `f32`) of a slice.
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -122,31 +134,11 @@ pub(super) fn transpose_band8_avx512(x: &[f32], y: &mut [f32], columns: usize, r
     }
 }
 
-/// Transposes 16 × 16 `f32`: pairs of rows interleaved, pairs of pairs, then the 128-bit lanes, 4 × 4.
+/// `y[j][i] = x[i][j]` for 16 × 16 `f32`.
 #[target_feature(enable = "avx512f")]
 pub(super) fn transpose16_avx512(x: &[f32], y: &mut [f32]) {
-    let row = |i: usize| load512(x, 16 * i);
-    // Four rows a, b, c, d: vector j holds, in 128-bit lane q, column 4q + j of the four rows.
-    let four = |i: usize| {
-        let (a, b, c, d) = (row(i), row(i + 1), row(i + 2), row(i + 3));
-        let (ab0, ab1) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
-        let (cd0, cd1) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
-        [
-            _mm512_shuffle_ps::<0x44>(ab0, cd0),
-            _mm512_shuffle_ps::<0xee>(ab0, cd0),
-            _mm512_shuffle_ps::<0x44>(ab1, cd1),
-            _mm512_shuffle_ps::<0xee>(ab1, cd1),
-        ]
-    };
-    let (p, q, r, s) = (four(0), four(4), four(8), four(12));
-    for j in 0..4 {
-        let low02 = _mm512_shuffle_f32x4::<0x88>(p[j], q[j]);
-        let low13 = _mm512_shuffle_f32x4::<0xdd>(p[j], q[j]);
-        let high02 = _mm512_shuffle_f32x4::<0x88>(r[j], s[j]);
-        let high13 = _mm512_shuffle_f32x4::<0xdd>(r[j], s[j]);
-        store512(y, 16 * j, _mm512_shuffle_f32x4::<0x88>(low02, high02));
-        store512(y, 16 * (8 + j), _mm512_shuffle_f32x4::<0xdd>(low02, high02));
-        store512(y, 16 * (4 + j), _mm512_shuffle_f32x4::<0x88>(low13, high13));
-        store512(y, 16 * (12 + j), _mm512_shuffle_f32x4::<0xdd>(low13, high13));
+    let rows = super::x86_lines::transpose(std::array::from_fn(|i| load512(x, 16 * i)));
+    for j in 0..16 {
+        store512(y, 16 * j, rows[j]);
     }
 }

@@ -1,0 +1,212 @@
+//! Sixteen rows or columns of a complex picture, in and out of lanes: one array of real and one of imaginary parts, each element of
+//! which holds the same point of the sixteen.
+//!
+//! Pictures are given from their first line on. Fewer than sixteen lines leave the other lanes 0, or are all that is written.
+
+use num_complex::Complex;
+
+use crate::real::Real;
+
+/// Lines side by side.
+const LANES: usize = 16;
+
+/// Whether the vector kernels can be called for this type, this processor and so many lines.
+#[cfg(target_arch = "x86_64")]
+fn fast<T: Real>(lines: usize) -> bool {
+    T::NAME == "f32" && lines == LANES && super::avx512()
+}
+
+/// Point j ← column j of up to sixteen rows, `width` apart.
+///
+/// # Panics
+/// If the picture holds fewer rows of `re.len()` points, or `im` is shorter than `re`.
+pub(crate) fn read_rows<T: Real>(
+    x: &[Complex<T>],
+    width: usize,
+    rows: usize,
+    re: &mut [[T; LANES]],
+    im: &mut [[T; LANES]],
+) {
+    let mut first = 0;
+    #[cfg(target_arch = "x86_64")]
+    if fast::<T>(rows) {
+        first = re.len() / LANES * LANES;
+        let (re, im) = (&mut re[..first], &mut im[..first]);
+        // SAFETY: AVX-512 was detected, which is all the kernel needs; it checks its slices itself.
+        #[allow(unsafe_code)]
+        unsafe {
+            super::x86_lines::read_rows(bytemuck::cast_slice(x), width, words_mut(re), words_mut(im))
+        };
+    }
+    for (j, (re, im)) in re.iter_mut().zip(im).enumerate().skip(first) {
+        for i in 0..LANES {
+            let z = if i < rows { x[i * width + j] } else { Complex::default() };
+            (re[i], im[i]) = (z.re, z.im);
+        }
+    }
+}
+
+/// Column k of up to sixteen rows ← `scale` times the point at `order[k]`.
+///
+/// # Panics
+/// If the picture holds fewer rows of `order.len()` points, or an entry of `order` is not the index of a point.
+pub(crate) fn write_rows<T: Real>(
+    (re, im): (&[[T; LANES]], &[[T; LANES]]),
+    order: &[u32],
+    scale: T,
+    y: &mut [Complex<T>],
+    width: usize,
+    rows: usize,
+) {
+    let mut first = 0;
+    #[cfg(target_arch = "x86_64")]
+    if fast::<T>(rows) {
+        first = order.len() / LANES * LANES;
+        let points = (words(re), words(im));
+        // SAFETY: AVX-512 was detected, which is all the kernel needs; it checks its slices itself.
+        #[allow(unsafe_code)]
+        unsafe {
+            let y = bytemuck::cast_slice_mut(y);
+            super::x86_lines::write_rows(points, &order[..first], scale.f64() as f32, y, width)
+        };
+    }
+    for (k, &at) in order.iter().enumerate().skip(first) {
+        let (re, im) = (&re[at as usize], &im[at as usize]);
+        for i in 0..rows {
+            y[i * width + k] = Complex::new(re[i] * scale, im[i] * scale);
+        }
+    }
+}
+
+/// Point j ← row j of the first `columns` (up to sixteen) columns; rows are `width` apart.
+///
+/// # Panics
+/// If the picture holds fewer than `re.len()` such rows, or `im` is shorter than `re`.
+pub(crate) fn read_columns<T: Real>(
+    x: &[Complex<T>],
+    width: usize,
+    columns: usize,
+    re: &mut [[T; LANES]],
+    im: &mut [[T; LANES]],
+) {
+    #[cfg(target_arch = "x86_64")]
+    if fast::<T>(columns) {
+        // SAFETY: AVX-512 was detected, which is all the kernel needs; it checks its slices itself.
+        #[allow(unsafe_code)]
+        unsafe {
+            super::x86_lines::read_columns(bytemuck::cast_slice(x), width, words_mut(re), words_mut(im))
+        };
+        return;
+    }
+    for (j, (re, im)) in re.iter_mut().zip(im).enumerate() {
+        (*re, *im) = ([T::ZERO; LANES], [T::ZERO; LANES]);
+        for (l, z) in x[j * width..][..columns].iter().enumerate() {
+            (re[l], im[l]) = (z.re, z.im);
+        }
+    }
+}
+
+/// Row k of the first `columns` (up to sixteen) columns ← `scale` times the point at `order[k]`.
+///
+/// # Panics
+/// If the picture holds fewer than `order.len()` such rows, or an entry of `order` is not the index of a point.
+pub(crate) fn write_columns<T: Real>(
+    (re, im): (&[[T; LANES]], &[[T; LANES]]),
+    order: &[u32],
+    scale: T,
+    y: &mut [Complex<T>],
+    width: usize,
+    columns: usize,
+) {
+    #[cfg(target_arch = "x86_64")]
+    if fast::<T>(columns) {
+        let points = (words(re), words(im));
+        // SAFETY: AVX-512 was detected, which is all the kernel needs; it checks its slices itself.
+        #[allow(unsafe_code)]
+        unsafe {
+            let y = bytemuck::cast_slice_mut(y);
+            super::x86_lines::write_columns(points, order, scale.f64() as f32, y, width)
+        };
+        return;
+    }
+    for (k, &at) in order.iter().enumerate() {
+        let (re, im) = (&re[at as usize], &im[at as usize]);
+        for (l, z) in y[k * width..][..columns].iter_mut().enumerate() {
+            *z = Complex::new(re[l] * scale, im[l] * scale);
+        }
+    }
+}
+
+/// Points of f32, which T is.
+#[cfg(target_arch = "x86_64")]
+fn words<T: Real>(x: &[[T; LANES]]) -> &[[f32; LANES]] {
+    bytemuck::cast_slice(x)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn words_mut<T: Real>(x: &mut [[T; LANES]]) -> &mut [[f32; LANES]] {
+    bytemuck::cast_slice_mut(x)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both ways through the lanes, in an order that is no involution, beside the definition.
+    fn check<T: Real>() {
+        for (height, width, at, lines) in [(40, 48, 16, 16), (37, 41, 3, 16), (5, 64, 0, 5), (33, 16, 32, 1)] {
+            let z = |i: usize| Complex::new(T::of(i as f64), T::of(-0.5 * i as f64));
+            let x: Vec<Complex<T>> = (0..height * width).map(z).collect();
+            let nothing = Complex::new(T::NAN, T::NAN);
+            let order: Vec<u32> = (0..width as u32).map(|k| (k + 5) % width as u32).collect();
+            let (mut re, mut im) = (vec![[T::NAN; LANES]; width], vec![[T::NAN; LANES]; width]);
+            if at + lines <= height {
+                read_rows(&x[at * width..], width, lines, &mut re, &mut im);
+                for j in 0..width {
+                    for i in 0..LANES {
+                        let want = if i < lines { x[(at + i) * width + j] } else { Complex::default() };
+                        assert_eq!((re[j][i], im[j][i]), (want.re, want.im), "row {i} column {j}");
+                    }
+                }
+                let mut y = vec![nothing; height * width];
+                write_rows((&re, &im), &order, T::of(2.0), &mut y[at * width..], width, lines);
+                for i in 0..height * width {
+                    let inside = (at..at + lines).contains(&(i / width));
+                    let k = order[i % width] as usize;
+                    if inside {
+                        assert_eq!(y[i], x[i / width * width + k].scale(T::of(2.0)), "{i}");
+                    } else {
+                        assert!(!y[i].re.is_finite(), "{i}");
+                    }
+                }
+            }
+            // The same picture, turned: (width, height).
+            let (height, width) = (width, height);
+            if at + lines <= width {
+                read_columns(&x[at..], width, lines, &mut re, &mut im);
+                for j in 0..height {
+                    for l in 0..LANES {
+                        let want = if l < lines { x[j * width + at + l] } else { Complex::default() };
+                        assert_eq!((re[j][l], im[j][l]), (want.re, want.im), "row {j} column {l}");
+                    }
+                }
+                let mut y = vec![nothing; height * width];
+                write_columns((&re, &im), &order, T::of(2.0), &mut y[at..], width, lines);
+                for i in 0..height * width {
+                    let (j, l) = (order[i / width] as usize, i % width);
+                    if (at..at + lines).contains(&l) {
+                        assert_eq!(y[i], x[j * width + l].scale(T::of(2.0)), "{i}");
+                    } else {
+                        assert!(!y[i].re.is_finite(), "{i}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lines_go_through_the_lanes_unchanged_in_both_precisions() {
+        check::<f32>();
+        check::<f64>();
+    }
+}

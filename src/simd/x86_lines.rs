@@ -1,0 +1,126 @@
+//! AVX-512 kernels of `lines`: sixteen whole lines of complex `f32`. Loads and stores take checked slices; everything else is safe
+//! code.
+
+use std::arch::x86_64::*;
+
+use super::x86::{load512, store512};
+
+/// As [`super::lines::read_rows`], for a multiple of sixteen columns.
+#[target_feature(enable = "avx512f")]
+pub(super) fn read_rows(x: &[f32], width: usize, re: &mut [[f32; 16]], im: &mut [[f32; 16]]) {
+    for (b, (re, im)) in re.chunks_exact_mut(16).zip(im.chunks_exact_mut(16)).enumerate() {
+        let rows: [_; 16] = std::array::from_fn(|i| {
+            let at = 2 * (i * width + 16 * b);
+            // The sixteen rows after these will be next; there are too many streams for the processor to foresee them.
+            super::prefetch(x, at + 32 * width);
+            super::prefetch(x, at + 32 * width + 16);
+            apart(load512(x, at), load512(x, at + 16))
+        });
+        let (r, i) = (transpose(std::array::from_fn(|i| rows[i].0)), transpose(std::array::from_fn(|i| rows[i].1)));
+        for j in 0..16 {
+            store512(&mut re[j], 0, r[j]);
+            store512(&mut im[j], 0, i[j]);
+        }
+    }
+}
+
+/// As [`super::lines::write_rows`], for a multiple of sixteen columns.
+#[target_feature(enable = "avx512f")]
+pub(super) fn write_rows(
+    (re, im): (&[[f32; 16]], &[[f32; 16]]),
+    order: &[u32],
+    scale: f32,
+    y: &mut [f32],
+    width: usize,
+) {
+    let scale = _mm512_set1_ps(scale);
+    for (b, order) in order.as_chunks::<16>().0.iter().enumerate() {
+        // (`map` would not be inlined.)
+        let r = transpose(std::array::from_fn(|j| _mm512_mul_ps(load512(&re[order[j] as usize], 0), scale)));
+        let i = transpose(std::array::from_fn(|j| _mm512_mul_ps(load512(&im[order[j] as usize], 0), scale)));
+        for row in 0..16 {
+            let at = 2 * (row * width + 16 * b);
+            let (first, second) = together(r[row], i[row]);
+            store512(y, at, first);
+            store512(y, at + 16, second);
+        }
+    }
+}
+
+/// As [`super::lines::read_columns`].
+#[target_feature(enable = "avx512f")]
+pub(super) fn read_columns(x: &[f32], width: usize, re: &mut [[f32; 16]], im: &mut [[f32; 16]]) {
+    for (j, (re, im)) in re.iter_mut().zip(im).enumerate() {
+        let (r, i) = apart(load512(x, 2 * j * width), load512(x, 2 * j * width + 16));
+        store512(re, 0, r);
+        store512(im, 0, i);
+    }
+}
+
+/// As [`super::lines::write_columns`].
+#[target_feature(enable = "avx512f")]
+pub(super) fn write_columns(
+    (re, im): (&[[f32; 16]], &[[f32; 16]]),
+    order: &[u32],
+    scale: f32,
+    y: &mut [f32],
+    width: usize,
+) {
+    let scale = _mm512_set1_ps(scale);
+    for (k, &at) in order.iter().enumerate() {
+        let r = _mm512_mul_ps(load512(&re[at as usize], 0), scale);
+        let i = _mm512_mul_ps(load512(&im[at as usize], 0), scale);
+        let (first, second) = together(r, i);
+        store512(y, 2 * k * width, first);
+        store512(y, 2 * k * width + 16, second);
+    }
+}
+
+/// The transpose of a matrix of 16 × 16 floats.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) fn transpose(r: [__m512; 16]) -> [__m512; 16] {
+    // In groups q of four rows: 128-bit lane L of g[q][c] holds column 4 L + c of the rows 4 q … 4 q + 3.
+    let g: [[__m512; 4]; 4] = std::array::from_fn(|q| {
+        let (a, b, c, d) = (r[4 * q], r[4 * q + 1], r[4 * q + 2], r[4 * q + 3]);
+        let (ab0, ab1) = (_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+        let (cd0, cd1) = (_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+        [
+            _mm512_shuffle_ps::<0x44>(ab0, cd0),
+            _mm512_shuffle_ps::<0xee>(ab0, cd0),
+            _mm512_shuffle_ps::<0x44>(ab1, cd1),
+            _mm512_shuffle_ps::<0xee>(ab1, cd1),
+        ]
+    });
+    // Then, for every c, the 4 × 4 matrix of 128-bit lanes (q, L).
+    let mut y = r;
+    for c in 0..4 {
+        let even01 = _mm512_shuffle_f32x4::<0x88>(g[0][c], g[1][c]);
+        let odd01 = _mm512_shuffle_f32x4::<0xdd>(g[0][c], g[1][c]);
+        let even23 = _mm512_shuffle_f32x4::<0x88>(g[2][c], g[3][c]);
+        let odd23 = _mm512_shuffle_f32x4::<0xdd>(g[2][c], g[3][c]);
+        y[c] = _mm512_shuffle_f32x4::<0x88>(even01, even23);
+        y[4 + c] = _mm512_shuffle_f32x4::<0x88>(odd01, odd23);
+        y[8 + c] = _mm512_shuffle_f32x4::<0xdd>(even01, even23);
+        y[12 + c] = _mm512_shuffle_f32x4::<0xdd>(odd01, odd23);
+    }
+    y
+}
+
+/// Sixteen complex numbers as real and imaginary parts.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn apart(a: __m512, b: __m512) -> (__m512, __m512) {
+    let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    let odd = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+    (_mm512_permutex2var_ps(a, even, b), _mm512_permutex2var_ps(a, odd, b))
+}
+
+/// Real and imaginary parts as sixteen complex numbers.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn together(re: __m512, im: __m512) -> (__m512, __m512) {
+    let first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    let second = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+    (_mm512_permutex2var_ps(re, first, im), _mm512_permutex2var_ps(re, second, im))
+}
