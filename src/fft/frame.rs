@@ -1,10 +1,14 @@
-//! Two-dimensional transforms by [`LaneFft`]: sixteen rows at a time, then sixteen columns at a time.
+//! Two-dimensional transforms by [`LaneFft`]: sixteen lines at a time.
+//!
+//! Sixteen rows (or columns) are read into lanes and transformed, then turned, in blocks of 16 × 16, into lanes that hold sixteen
+//! columns of what the first pass leaves; these are transformed where they lie and written to the picture. Between the passes the
+//! numbers stay in lanes: each is turned once, and every pass but the last writes whole cache lines.
 
 use num_complex::Complex;
 
 use crate::error::Error;
 use crate::fft::Direction;
-use crate::fft::lanes::{GAP, LANES, LaneBuffers, LaneFft, aligned_words};
+use crate::fft::lanes::{GAP, LANES, Lane, LaneBuffers, LaneFft, aligned_words};
 use crate::real::Real;
 use crate::simd::lines;
 
@@ -14,6 +18,13 @@ pub(crate) struct FrameFft<T: Real> {
     dims: [usize; 2],
     along_y: LaneFft<T>,
     along_x: LaneFft<T>,
+}
+
+/// What the first pass reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lines {
+    Rows,
+    Columns,
 }
 
 impl<T: Real> FrameFft<T> {
@@ -28,86 +39,100 @@ impl<T: Real> FrameFft<T> {
         Ok(Some(FrameFft { dims, along_y: LaneFft::new(dims[0])?, along_x: LaneFft::new(dims[1])? }))
     }
 
-    /// Complex numbers of scratch: the points of sixteen lines, and what aligning them may cost.
+    /// Complex numbers of scratch: the points of sixteen lines, the frame between the passes, and what aligning them may cost.
     pub fn scratch_len(&self) -> usize {
-        (self.dims[0].max(self.dims[1]) + GAP + 1) * LANES
+        let pairs = |n: usize, lines: usize| half(n) + n.div_ceil(LANES) * half(lines);
+        let [ny, nx] = self.dims;
+        (pairs(ny, nx).max(pairs(nx, ny)) + 1) * LANES
     }
 
     /// The transform in place, times `scale`.
     pub fn transform(&self, x: &mut [Complex<T>], direction: Direction, scale: T, scratch: &mut [Complex<T>]) {
-        let ([ny, nx], mut b) = (self.dims, self.buffers(scratch));
-        for at in (0..ny).step_by(LANES) {
-            let (x, rows) = (&mut x[at * nx..], LANES.min(ny - at));
-            lines::read_rows(x, nx, rows, &mut b.re[..nx], &mut b.im[..nx]);
-            self.along_x.to_order(&mut b, direction);
-            lines::write_rows((b.re, b.im), self.along_x.order(), T::ONE, x, nx, rows);
-        }
-        columns(&self.along_y, x, nx, direction, scale, &mut b);
+        let [ny, nx] = self.dims;
+        let between = first(&self.along_x, Lines::Rows, x, [ny, nx], direction, scratch);
+        last(&self.along_y, between, x, [ny, nx], direction, scale);
     }
 
-    /// The transform of `from` (ny, nx) into `to` (nx, ny), times `scale`: columns out as rows, then the columns of those.
+    /// The transform of `from` (ny, nx), or of what is in `to`, into `to` (nx, ny), times `scale`.
     pub fn to_transposed(
         &self,
-        from: &[Complex<T>],
-        to: &mut [Complex<T>],
-        direction: Direction,
-        scale: T,
-        scratch: &mut [Complex<T>],
-    ) {
-        transposing([&self.along_y, &self.along_x], self.dims, from, to, direction, scale, &mut self.buffers(scratch));
-    }
-
-    /// The transform of `from` (nx, ny) into `to` (ny, nx), times `scale`.
-    pub fn transposed_back(
-        &self,
-        from: &[Complex<T>],
+        from: Option<&[Complex<T>]>,
         to: &mut [Complex<T>],
         direction: Direction,
         scale: T,
         scratch: &mut [Complex<T>],
     ) {
         let [ny, nx] = self.dims;
-        transposing([&self.along_x, &self.along_y], [nx, ny], from, to, direction, scale, &mut self.buffers(scratch));
+        let between = first(&self.along_y, Lines::Columns, from.unwrap_or(to), [ny, nx], direction, scratch);
+        last(&self.along_x, between, to, [nx, ny], direction, scale);
     }
 
-    fn buffers<'s>(&self, scratch: &'s mut [Complex<T>]) -> LaneBuffers<'s, T> {
-        LaneBuffers::new(aligned_words(bytemuck::cast_slice_mut(scratch)), self.dims[0].max(self.dims[1]) + GAP)
+    /// The transform of `from` (nx, ny), or of what is in `to`, into `to` (ny, nx), times `scale`.
+    pub fn transposed_back(
+        &self,
+        from: Option<&[Complex<T>]>,
+        to: &mut [Complex<T>],
+        direction: Direction,
+        scale: T,
+        scratch: &mut [Complex<T>],
+    ) {
+        let [ny, nx] = self.dims;
+        let between = first(&self.along_x, Lines::Columns, from.unwrap_or(to), [nx, ny], direction, scratch);
+        last(&self.along_y, between, to, [ny, nx], direction, scale);
     }
 }
 
-/// Columns of `from` (n0, n1) transformed into rows of `to` (n1, n0), and the columns of that in place.
-fn transposing<T: Real>(
-    [along0, along1]: [&LaneFft<T>; 2],
-    [n0, n1]: [usize; 2],
-    from: &[Complex<T>],
-    to: &mut [Complex<T>],
-    direction: Direction,
-    scale: T,
-    b: &mut LaneBuffers<'_, T>,
-) {
-    for at in (0..n1).step_by(LANES) {
-        let lines = LANES.min(n1 - at);
-        lines::read_columns(&from[at..], n1, lines, &mut b.re[..n0], &mut b.im[..n0]);
-        along0.to_order(b, direction);
-        lines::write_rows((b.re, b.im), along0.order(), T::ONE, &mut to[at * n0..], n0, lines);
-    }
-    columns(along1, to, n0, direction, scale, b);
+/// Lanes of the real parts of `n` points, in whole blocks, and of real and imaginary parts.
+fn half(n: usize) -> usize {
+    n.next_multiple_of(LANES) + GAP
 }
 
-/// Transforms the columns of a picture in place, times `scale`.
-fn columns<T: Real>(
+fn chunk(n: usize) -> usize {
+    2 * half(n)
+}
+
+/// Transforms the rows or columns of a picture (height, width). Chunk c of the result holds sixteen of the transforms' points, from
+/// 16 c on, in its lanes; its own points are the lines.
+fn first<'s, T: Real>(
     plan: &LaneFft<T>,
-    x: &mut [Complex<T>],
-    width: usize,
+    what: Lines,
+    x: &[Complex<T>],
+    [height, width]: [usize; 2],
+    direction: Direction,
+    scratch: &'s mut [Complex<T>],
+) -> &'s mut [Lane<T>] {
+    let (n, lines) = match what {
+        Lines::Rows => (width, height),
+        Lines::Columns => (height, width),
+    };
+    let (work, between) = aligned_words(bytemuck::cast_slice_mut(scratch)).split_at_mut(chunk(n));
+    let between = &mut between[..n.div_ceil(LANES) * chunk(lines)];
+    let mut b = LaneBuffers::new(work, half(n));
+    for at in (0..lines).step_by(LANES) {
+        let count = LANES.min(lines - at);
+        match what {
+            Lines::Rows => lines::read_rows(&x[at * width..], width, count, &mut b.re[..n], &mut b.im[..n]),
+            Lines::Columns => lines::read_columns(&x[at..], width, count, &mut b.re[..n], &mut b.im[..n]),
+        }
+        plan.to_order(&mut b, direction);
+        lines::turn(b.re, plan.order(), &mut between[at..], chunk(lines));
+        lines::turn(b.im, plan.order(), &mut between[half(lines) + at..], chunk(lines));
+    }
+    between
+}
+
+/// Transforms the chunks where they lie, and writes them as columns of a picture (height, width).
+fn last<T: Real>(
+    plan: &LaneFft<T>,
+    between: &mut [Lane<T>],
+    y: &mut [Complex<T>],
+    [height, width]: [usize; 2],
     direction: Direction,
     scale: T,
-    b: &mut LaneBuffers<'_, T>,
 ) {
-    let height = x.len() / width;
-    for at in (0..width).step_by(LANES) {
-        let (x, columns) = (&mut x[at..], LANES.min(width - at));
-        lines::read_columns(x, width, columns, &mut b.re[..height], &mut b.im[..height]);
-        plan.to_order(b, direction);
-        lines::write_columns((b.re, b.im), plan.order(), scale, x, width, columns);
+    for (points, at) in between.chunks_exact_mut(chunk(height)).zip((0..width).step_by(LANES)) {
+        let mut b = LaneBuffers::new(points, half(height));
+        plan.to_order(&mut b, direction);
+        lines::write_columns((b.re, b.im), plan.order(), scale, &mut y[at..], width, LANES.min(width - at));
     }
 }

@@ -63,6 +63,21 @@ impl<'a, T: Real> LaneBuffers<'a, T> {
         let (im, spare) = rest.split_at_mut(n);
         LaneBuffers { re, im, spare }
     }
+
+    /// Other points, and the rest of these buffers.
+    pub fn with<'s>(&'s mut self, re: &'s mut [Lane<T>], im: &'s mut [Lane<T>]) -> LaneBuffers<'s, T> {
+        LaneBuffers { re, im, spare: self.spare }
+    }
+}
+
+/// What the points between two transforms are multiplied by, in the order that they stand in; times −1 in the imaginary part for the
+/// conjugate.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Factor<'a, T> {
+    /// A complex number for each point of each sequence: real and imaginary parts.
+    Field(&'a [Lane<T>], &'a [Lane<T>]),
+    /// A real number for each point of each sequence, times a complex one for each point.
+    Product(&'a [Lane<T>], &'a [[T; 2]]),
 }
 
 /// One step: radix, M, and its factors.
@@ -172,6 +187,41 @@ impl<T: Real> LaneFft<T> {
         let (re, im) = self.parts(b, direction);
         for stage in self.stages.iter().rev() {
             stage.run(re, im, Way::ToNatural);
+        }
+    }
+
+    /// Transforms, multiplies by `factor` (its imaginary part times `sign`), and transforms back, unnormalised: natural order in and
+    /// out, and the points between never leave the registers where the last radix is 4 or 8.
+    ///
+    /// # Panics
+    /// As [`LaneFft::to_order`]; if the factor has fewer than n points.
+    pub fn through(&self, b: &mut LaneBuffers<'_, T>, direction: Direction, factor: Factor<'_, T>, sign: T) {
+        let n = self.n;
+        let factor = match factor {
+            Factor::Field(re, im) => Factor::Field(&re[..n], &im[..n]),
+            Factor::Product(a, z) => Factor::Product(&a[..n], &z[..n]),
+        };
+        let back = direction.reverse();
+        match self.stages.split_last() {
+            Some((last, before)) if last.radix == 4 || last.radix == 8 => {
+                let (re, im) = self.parts(b, direction);
+                before.iter().for_each(|stage| stage.run(re, im, Way::ToOrder));
+                let (re, im) = (&mut b.re[..n], &mut b.im[..n]);
+                match (last.radix, direction) {
+                    (4, Direction::Forward) => dispatch(Through::<T, 4, false> { re, im, factor, sign }),
+                    (4, Direction::Inverse) => dispatch(Through::<T, 4, true> { re, im, factor, sign }),
+                    (_, Direction::Forward) => dispatch(Through::<T, 8, false> { re, im, factor, sign }),
+                    (_, Direction::Inverse) => dispatch(Through::<T, 8, true> { re, im, factor, sign }),
+                }
+                let (re, im) = self.parts(b, back);
+                before.iter().rev().for_each(|stage| stage.run(re, im, Way::ToNatural));
+            }
+            _ => {
+                self.to_order(b, direction);
+                let (re, im) = (&mut b.re[..n], &mut b.im[..n]);
+                dispatch(Through::<T, 1, false> { re, im, factor, sign });
+                self.to_natural(b, back);
+            }
         }
     }
 
@@ -286,6 +336,71 @@ impl<T: Real, const R: usize> Kernel for Pass<'_, T, R> {
     }
 }
 
+/// The last stage of one transform, a multiplication, and the first stage of the transform back; `INVERSE` says which way the first
+/// of them goes. With radix 1 nothing but the multiplication.
+struct Through<'a, T, const R: usize, const INVERSE: bool> {
+    re: &'a mut [Lane<T>],
+    im: &'a mut [Lane<T>],
+    factor: Factor<'a, T>,
+    sign: T,
+}
+
+impl<T: Real, const R: usize, const INVERSE: bool> Kernel for Through<'_, T, R, INVERSE> {
+    #[inline(always)]
+    fn run<const FMA: bool>(self) {
+        let sign = self.sign;
+        let blocks = self.re.as_chunks_mut::<R>().0.iter_mut().zip(self.im.as_chunks_mut::<R>().0);
+        match self.factor {
+            Factor::Field(fr, fi) => {
+                let factors = fr.as_chunks::<R>().0.iter().zip(fi.as_chunks::<R>().0);
+                for ((re, im), (fr, fi)) in blocks.zip(factors) {
+                    // Copies, of which the compiler knows that nothing else points to them.
+                    let (x, y, fr, fi) = (*re, *im, *fr, *fi);
+                    let (mut u, mut v) = (x, y);
+                    for l in 0..LANES {
+                        let (mut a, mut b) = turned::<T, R, FMA, INVERSE>(lane(&x, l), lane(&y, l));
+                        for p in 0..R {
+                            (a[p], b[p]) = times::<T, FMA>(a[p], b[p], &[fr[p][l], sign * fi[p][l]]);
+                        }
+                        let (a, b) =
+                            if INVERSE { turned::<T, R, FMA, false>(a, b) } else { turned::<T, R, FMA, true>(a, b) };
+                        put(&mut u, &mut v, l, a, b);
+                    }
+                    (*re, *im) = (u, v);
+                }
+            }
+            Factor::Product(m, z) => {
+                let factors = m.as_chunks::<R>().0.iter().zip(z.as_chunks::<R>().0);
+                for ((re, im), (m, z)) in blocks.zip(factors) {
+                    let (x, y, m) = (*re, *im, *m);
+                    let (mut u, mut v) = (x, y);
+                    for l in 0..LANES {
+                        let (mut a, mut b) = turned::<T, R, FMA, INVERSE>(lane(&x, l), lane(&y, l));
+                        for p in 0..R {
+                            (a[p], b[p]) = times::<T, FMA>(a[p] * m[p][l], b[p] * m[p][l], &[z[p][0], sign * z[p][1]]);
+                        }
+                        let (a, b) =
+                            if INVERSE { turned::<T, R, FMA, false>(a, b) } else { turned::<T, R, FMA, true>(a, b) };
+                        put(&mut u, &mut v, l, a, b);
+                    }
+                    (*re, *im) = (u, v);
+                }
+            }
+        }
+    }
+}
+
+/// The butterfly, or with real and imaginary parts exchanged that of the inverse.
+#[inline(always)]
+fn turned<T: Real, const R: usize, const FMA: bool, const INVERSE: bool>(a: [T; R], b: [T; R]) -> ([T; R], [T; R]) {
+    if INVERSE {
+        let (b, a) = butterfly::<T, R, FMA>(b, a);
+        (a, b)
+    } else {
+        butterfly::<T, R, FMA>(a, b)
+    }
+}
+
 /// The radices that [`butterfly`] knows.
 const HAS_BUTTERFLY: [bool; 14] = {
     let mut has = [false; 14];
@@ -327,6 +442,7 @@ fn same<T: Real, const A: usize, const B: usize>(x: [T; A]) -> [T; B] {
 #[inline(always)]
 fn butterfly<T: Real, const R: usize, const FMA: bool>(r: [T; R], i: [T; R]) -> ([T; R], [T; R]) {
     match R {
+        1 => (r, i),
         2 => (same([r[0] + r[1], r[0] - r[1]]), same([i[0] + i[1], i[0] - i[1]])),
         3 => {
             let (r, i) = butterfly3::<T, FMA>(same(r), same(i));
@@ -519,6 +635,52 @@ mod tests {
     fn sixteen_transforms_are_the_naive_ones_in_either_order() {
         check::<f64>(2e-14);
         check::<f32>(4e-6);
+    }
+
+    #[test]
+    fn through_is_there_and_back_with_a_product_between() {
+        for n in [1, 4, 6, 16, 17, 24, 32, 40, 64] {
+            let plan = LaneFft::<f64>::new(n).unwrap();
+            let lanes = |seed: u64| -> Vec<Lane<f64>> {
+                random::<f64>(n * LANES, seed).chunks(LANES).map(|z| std::array::from_fn(|l| z[l].re)).collect()
+            };
+            let (x, fr, fi) = ([lanes(1), lanes(2)], lanes(3), lanes(4));
+            let z: Vec<[f64; 2]> = random::<f64>(n, 5).iter().map(|z| [z.re, z.im]).collect();
+            for (direction, field, sign) in
+                [Direction::Forward, Direction::Inverse].into_iter().flat_map(|d| [(d, true, 1.0), (d, false, -1.0)])
+            {
+                let mut words = vec![[f64::NAN; LANES]; 2 * (n + GAP) + plan.spare_len()];
+                let mut b = LaneBuffers::new(&mut words, n + GAP);
+                let load = |b: &mut LaneBuffers<'_, f64>| {
+                    b.re[..n].copy_from_slice(&x[0]);
+                    b.im[..n].copy_from_slice(&x[1]);
+                };
+                load(&mut b);
+                let factor = if field { Factor::Field(&fr, &fi) } else { Factor::Product(&fr, &z) };
+                plan.through(&mut b, direction, factor, sign);
+                let got = [b.re[..n].to_vec(), b.im[..n].to_vec()];
+                load(&mut b);
+                plan.to_order(&mut b, direction);
+                for i in 0..n {
+                    for l in 0..LANES {
+                        let w = if field {
+                            Complex::new(fr[i][l], sign * fi[i][l])
+                        } else {
+                            Complex::new(z[i][0], sign * z[i][1]) * fr[i][l]
+                        };
+                        let p = Complex::new(b.re[i][l], b.im[i][l]) * w;
+                        (b.re[i][l], b.im[i][l]) = (p.re, p.im);
+                    }
+                }
+                plan.to_natural(&mut b, direction.reverse());
+                for i in 0..n {
+                    for l in 0..LANES {
+                        let d = (got[0][i][l] - b.re[i][l]).hypot(got[1][i][l] - b.im[i][l]);
+                        assert!(d < 1e-13 * (n as f64).powi(2).max(8.0), "{n} {direction:?} {field}: {d}");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

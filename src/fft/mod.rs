@@ -31,7 +31,7 @@ mod upsampled;
 pub use crop::{FourierCrop, fourier_resample};
 pub use dft_op::Dft;
 pub use frequency::{fft_shift, frequencies, frequency_index, ifft_shift};
-pub(crate) use lanes::{GAP, LANES, Lane, LaneBuffers, LaneFft, aligned};
+pub(crate) use lanes::{Factor, GAP, LANES, Lane, LaneBuffers, LaneFft, aligned};
 pub use plan1::Fft1;
 pub use plan2::Fft2;
 pub use plan3::Fft3;

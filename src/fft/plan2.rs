@@ -63,9 +63,9 @@ impl<T: Real> Fft2<T> {
         false
     }
 
-    /// Elements of scratch that any method needs: a frame, and what the row transforms need.
+    /// Elements of scratch that any method needs: about a frame.
     pub fn scratch_len(&self) -> usize {
-        self.len() + self.row_scratch_len()
+        if self.lanes.is_some() { self.row_scratch_len() } else { self.len() + self.row_scratch_len() }
     }
 
     /// Transforms one frame in place, unnormalised.
@@ -90,10 +90,11 @@ impl<T: Real> Fft2<T> {
     /// # Panics
     /// As [`Fft2::forward`].
     pub fn transform(&self, x: &mut [Complex<T>], direction: Direction, scale: T, scratch: &mut [Complex<T>]) {
-        let (other, scratch) = self.split("Fft2", x, scratch);
+        self.check(x, scratch);
         if let Some(lanes) = &self.lanes {
             return lanes.transform(x, direction, scale, scratch);
         }
+        let (other, scratch) = scratch.split_at_mut(self.len());
         pass(&self.along_x, x, other, direction, T::ONE, scratch);
         pass(&self.along_y, other, x, direction, scale, scratch);
     }
@@ -103,8 +104,12 @@ impl<T: Real> Fft2<T> {
     /// # Panics
     /// As [`Fft2::forward`].
     pub fn forward_transposed(&self, x: &mut [Complex<T>], scratch: &mut [Complex<T>]) {
-        let (other, scratch) = self.split("Fft2", x, scratch);
+        self.check(x, scratch);
+        if let Some(lanes) = &self.lanes {
+            return lanes.to_transposed(None, x, Direction::Forward, T::ONE, scratch);
+        }
         // The last rows must end up in `x`: the first pass runs on a copy, and its transposition writes back.
+        let (other, scratch) = scratch.split_at_mut(self.len());
         other.copy_from_slice(x);
         self.forward_into_transposed(other, x, scratch);
     }
@@ -114,7 +119,11 @@ impl<T: Real> Fft2<T> {
     /// # Panics
     /// As [`Fft2::forward`].
     pub fn inverse_transposed(&self, x: &mut [Complex<T>], scratch: &mut [Complex<T>]) {
-        let (other, scratch) = self.split("Fft2", x, scratch);
+        self.check(x, scratch);
+        if let Some(lanes) = &self.lanes {
+            return lanes.transposed_back(None, x, Direction::Inverse, self.inverse_scale(), scratch);
+        }
+        let (other, scratch) = scratch.split_at_mut(self.len());
         other.copy_from_slice(x);
         self.inverse_from_transposed(other, x, self.inverse_scale(), scratch);
     }
@@ -129,7 +138,7 @@ impl<T: Real> Fft2<T> {
         check_len("Fft2", "from", self.len(), from.len());
         check_len("Fft2", "to", self.len(), to.len());
         if let Some(lanes) = &self.lanes {
-            return lanes.to_transposed(from, to, Direction::Forward, T::ONE, scratch);
+            return lanes.to_transposed(Some(from), to, Direction::Forward, T::ONE, scratch);
         }
         pass(&self.along_x, from, to, Direction::Forward, T::ONE, scratch);
         self.along_y.rows(to, Direction::Forward, scratch);
@@ -150,16 +159,16 @@ impl<T: Real> Fft2<T> {
         check_len("Fft2", "from", self.len(), from.len());
         check_len("Fft2", "to", self.len(), to.len());
         if let Some(lanes) = &self.lanes {
-            return lanes.transposed_back(from, to, Direction::Inverse, scale, scratch);
+            return lanes.transposed_back(Some(from), to, Direction::Inverse, scale, scratch);
         }
         pass(&self.along_y, from, to, Direction::Inverse, scale, scratch);
         self.along_x.rows(to, Direction::Inverse, scratch);
     }
 
-    /// Elements of scratch that the `_into_transposed` and `_from_transposed` methods need.
+    /// Elements of scratch that the `_into_transposed` and `_from_transposed` methods need: a frame at most.
     pub fn row_scratch_len(&self) -> usize {
-        let lanes = self.lanes.as_ref().map_or(0, FrameFft::scratch_len);
-        self.along_x.scratch_len().max(self.along_y.scratch_len()).max(lanes)
+        let rows = self.along_x.scratch_len().max(self.along_y.scratch_len());
+        self.lanes.as_ref().map_or(rows, FrameFft::scratch_len)
     }
 
     /// Transforms any number of consecutive frames, threaded over the frames; the inverse with 1/(ny nx). Allocates one
@@ -194,18 +203,11 @@ impl<T: Real> Fft2<T> {
         T::of(1.0 / self.len() as f64)
     }
 
-    /// Checks the lengths and cuts the scratch into a frame and the rows' scratch.
-    fn split<'s>(
-        &self,
-        op: &str,
-        x: &[Complex<T>],
-        scratch: &'s mut [Complex<T>],
-    ) -> (&'s mut [Complex<T>], &'s mut [Complex<T>]) {
-        check_len(op, "x", self.len(), x.len());
+    fn check(&self, x: &[Complex<T>], scratch: &[Complex<T>]) {
+        check_len("Fft2", "x", self.len(), x.len());
         if scratch.len() < self.scratch_len() {
-            crate::error::length_mismatch(op, "scratch", self.scratch_len(), scratch.len());
+            crate::error::length_mismatch("Fft2", "scratch", self.scratch_len(), scratch.len());
         }
-        scratch.split_at_mut(self.len())
     }
 }
 

@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! u1   after the row pass      [row band][wave][re, im][kept kx][16 y]
-//! u2   after the column pass   [column band][wave][re, im][y][16 kx]
+//! u2   after the column pass   [column band][wave][re, im][y, and a gap][16 kx]
 //! ```
 //!
 //! A row pass reads u2, transforms 16 rows back along x, multiplies by the transmission, transforms along x, multiplies by the part of the
@@ -14,13 +14,13 @@
 //! shared out to threads, and what lies between the transforms of a band stays in the first-level cache. Reading transposes
 //! blocks of 16 × 16.
 //!
-//! Between its two transforms a band is in the order that [`LaneFft`] leaves: point x of real space at `fx.order()[x]`, ky at
-//! `fy.order()[ky]`. Everything else is in its natural order.
+//! Real space along x and the spectrum along y are in the order that [`LaneFft`] leaves: transmissions, waves in lanes, the band limit
+//! and the propagator's part of ky are stored in it. kx and y are in their natural order.
 
 use num_complex::Complex;
 
 use crate::error::Error;
-use crate::fft::{Direction, GAP, LANES, Lane, LaneBuffers, LaneFft, frequency_index};
+use crate::fft::{Direction, Factor, GAP, LANES, Lane, LaneBuffers, LaneFft, frequency_index};
 use crate::optics::Grid;
 use crate::real::Real;
 use crate::shape::try_zeroed;
@@ -51,7 +51,7 @@ pub(crate) struct Engine<T: Real> {
     fy: LaneFft<T>,
     /// Band limit × 1/(nx ny), (columns, ny).
     mask: Vec<Lane<T>>,
-    /// Frequencies of the kept columns and of the rows, 1/Å.
+    /// Frequencies of the kept columns and, in their order, of the rows, 1/Å.
     pub kx: Vec<f64>,
     pub ky: Vec<f64>,
 }
@@ -84,8 +84,11 @@ impl<T: Real> Engine<T> {
             fy: LaneFft::new(ny)?,
             mask: try_zeroed(columns * ny)?,
             kx: vec![0.0; kept],
-            ky: (0..ny).map(|i| frequency_index(i, ny) as f64 / ly).collect(),
+            ky: vec![0.0; ny],
         };
+        for (i, &at) in engine.fy.order().iter().enumerate() {
+            engine.ky[at as usize] = frequency_index(i, ny) as f64 / ly;
+        }
         for i in 0..kept {
             let Some(column) = engine.column(i) else { continue };
             engine.kx[i] = frequency_index(column, nx) as f64 / lx;
@@ -118,13 +121,17 @@ impl<T: Real> Engine<T> {
         self.columns * self.u2_chunk(waves)
     }
     pub fn u2_chunk(&self, waves: usize) -> usize {
-        waves * 2 * self.padded
+        waves * 2 * self.pitch()
+    }
+    /// From the real to the imaginary parts of a wave in u2.
+    pub fn pitch(&self) -> usize {
+        self.padded + GAP
     }
     pub fn work_len(&self) -> usize {
         2 * self.side() + self.fx.spare_len().max(self.fy.spare_len())
     }
     fn side(&self) -> usize {
-        self.padded.max(self.nx) + GAP
+        self.padded.max(self.kept).max(self.nx) + GAP
     }
     pub fn work<'s>(&self, words: &'s mut [Lane<T>]) -> LaneBuffers<'s, T> {
         LaneBuffers::new(words, self.side())
@@ -160,31 +167,31 @@ impl<T: Real> Engine<T> {
 
     /// Sixteen rows of a field in lanes, (2, nx).
     pub fn load_lanes(&self, t: &[Lane<T>], b: &mut LaneBuffers<'_, T>) {
-        let (re, im) = t.split_at(self.nx);
-        for ((re, im), &x) in re.iter().zip(im).zip(self.fx.order()) {
-            (b.re[x as usize], b.im[x as usize]) = (*re, *im);
-        }
+        b.re[..self.nx].copy_from_slice(&t[..self.nx]);
+        b.im[..self.nx].copy_from_slice(&t[self.nx..]);
     }
 
     /// The inverse of [`Engine::load_lanes`].
     pub fn store_lanes(&self, b: &LaneBuffers<'_, T>, t: &mut [Lane<T>]) {
-        let (re, im) = t.split_at_mut(self.nx);
-        for ((re, im), &x) in re.iter_mut().zip(im).zip(self.fx.order()) {
-            (*re, *im) = (b.re[x as usize], b.im[x as usize]);
-        }
+        t[..self.nx].copy_from_slice(&b.re[..self.nx]);
+        t[self.nx..].copy_from_slice(&b.im[..self.nx]);
+    }
+
+    /// Where each point x of real space stands.
+    pub fn x_order(&self) -> &[u32] {
+        self.fx.order()
     }
 
     /// b ← t b, or t̄ b, for sixteen rows of a transmission, (2, nx).
     pub fn multiply(&self, t: &[Lane<T>], conjugate: Conjugate, b: &mut LaneBuffers<'_, T>) {
         let n = self.nx;
         let (tr, ti) = t.split_at(n);
-        let (re, im, order) = (&mut b.re[..n], &mut b.im[..n], self.fx.order());
+        let (re, im) = (&mut b.re[..n], &mut b.im[..n]);
         let sign = sign::<T>(conjugate);
         vectorized!({
-            for (i, &x) in order.iter().enumerate() {
-                let x = x as usize;
+            for x in 0..n {
                 // Copies, of which the compiler knows that nothing else points to them.
-                let (ar, ai, tr, ti) = (re[x], im[x], tr[i], ti[i]);
+                let (ar, ai, tr, ti) = (re[x], im[x], tr[x], ti[x]);
                 let (mut zr, mut zi) = (ar, ai);
                 for l in 0..LANES {
                     let ti = sign * ti[l];
@@ -201,17 +208,15 @@ impl<T: Real> Engine<T> {
         let n = self.nx;
         let (gr, gi) = g.split_at_mut(n);
         let (ar, ai, br, bi) = (&a.re[..n], &a.im[..n], &b.re[..n], &b.im[..n]);
-        let order = self.fx.order();
         vectorized!({
-            for (i, &x) in order.iter().enumerate() {
-                let x = x as usize;
+            for x in 0..n {
                 let (ar, ai, br, bi) = (ar[x], ai[x], br[x], bi[x]);
-                let (mut zr, mut zi) = (gr[i], gi[i]);
+                let (mut zr, mut zi) = (gr[x], gi[x]);
                 for l in 0..LANES {
                     zr[l] += ar[l] * br[l] + ai[l] * bi[l];
                     zi[l] += ar[l] * bi[l] - ai[l] * br[l];
                 }
-                (gr[i], gi[i]) = (zr, zi);
+                (gr[x], gi[x]) = (zr, zi);
             }
         })
     }
@@ -269,39 +274,22 @@ impl<T: Real> Engine<T> {
         }
     }
 
-    /// Where each ky stands after [`Engine::along_y`].
-    pub fn ky_order(&self) -> &[u32] {
-        self.fy.order()
+    /// b ← F_x t F_x⁻¹ b, or t̄, for sixteen rows: unnormalised.
+    pub fn transmit(&self, t: &[Lane<T>], conjugate: Conjugate, b: &mut LaneBuffers<'_, T>) {
+        let (re, im) = t.split_at(self.nx);
+        self.fx.through(b, Direction::Inverse, Factor::Field(re, im), sign(conjugate));
     }
 
-    /// b ← py · band limit/N · b for column band c.
+    /// b ← F_y⁻¹ py · band limit/N · F_y b for column band c.
     pub fn propagate(&self, c: usize, py: &[[T; 2]], conjugate: Conjugate, b: &mut LaneBuffers<'_, T>) {
-        let n = self.ny;
-        let (re, im, mask) = (&mut b.re[..n], &mut b.im[..n], &self.mask[c * n..(c + 1) * n]);
-        let (py, sign, order) = (&py[..n], sign::<T>(conjugate), self.fy.order());
-        vectorized!({
-            for (i, &y) in order.iter().enumerate() {
-                let y = y as usize;
-                let [pr, pi] = [py[i][0], sign * py[i][1]];
-                let (br, bi, m) = (re[y], im[y], mask[i]);
-                let (mut zr, mut zi) = (br, bi);
-                for l in 0..LANES {
-                    let (ar, ai) = (br[l] * m[l], bi[l] * m[l]);
-                    zr[l] = ar * pr - ai * pi;
-                    zi[l] = ar * pi + ai * pr;
-                }
-                (re[y], im[y]) = (zr, zi);
-            }
-        })
+        let mask = &self.mask[c * self.ny..(c + 1) * self.ny];
+        self.fy.through(b, Direction::Forward, Factor::Product(mask, py), sign(conjugate));
     }
 
-    /// Writes sixteen columns into a wave's chunk (2, padded) of u2.
-    pub fn store_columns(&self, b: &LaneBuffers<'_, T>, chunk: &mut [Lane<T>]) {
-        let (re, im) = chunk.split_at_mut(self.padded);
-        re[..self.ny].copy_from_slice(&b.re[..self.ny]);
-        im[..self.ny].copy_from_slice(&b.im[..self.ny]);
-        re[self.ny..].fill([T::ZERO; LANES]);
-        im[self.ny..].fill([T::ZERO; LANES]);
+    /// Buffers that work where a wave's chunk of u2 lies.
+    pub fn in_chunk<'s>(&self, chunk: &'s mut [Lane<T>], work: &'s mut LaneBuffers<'_, T>) -> LaneBuffers<'s, T> {
+        let (re, im) = chunk.split_at_mut(self.pitch());
+        work.with(re, im)
     }
 
     /// Reads sixteen rows of one wave out of u2: kept columns to their places, zeros between.
@@ -310,7 +298,7 @@ impl<T: Real> Engine<T> {
         b.re[gap.clone()].fill([T::ZERO; LANES]);
         b.im[gap].fill([T::ZERO; LANES]);
         for c in 0..self.columns {
-            let at = (c * waves + w) * 2 * self.padded + band * LANES;
+            let at = (c * waves + w) * 2 * self.pitch() + band * LANES;
             let i = c * LANES;
             let straight = if i + LANES <= self.low {
                 Some(i)
@@ -321,11 +309,11 @@ impl<T: Real> Engine<T> {
             };
             if let Some(x) = straight {
                 block(&u2[at..], &mut b.re[x..]);
-                block(&u2[at + self.padded..], &mut b.im[x..]);
+                block(&u2[at + self.pitch()..], &mut b.im[x..]);
             } else {
                 let (mut re, mut im) = ([[T::ZERO; LANES]; LANES], [[T::ZERO; LANES]; LANES]);
                 block(&u2[at..], &mut re);
-                block(&u2[at + self.padded..], &mut im);
+                block(&u2[at + self.pitch()..], &mut im);
                 for j in 0..LANES {
                     if let Some(x) = self.column(i + j) {
                         (b.re[x], b.im[x]) = (re[j], im[j]);

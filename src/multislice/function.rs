@@ -335,8 +335,9 @@ impl<T: Real> Function<T> for MultisliceFunction<T> {
                 for w in 0..waves {
                     for iy in 0..e.ny {
                         let lanes = &u1[(iy / LANES * waves + w) * 2 * e.nx..][..2 * e.nx];
-                        for ix in 0..e.nx {
-                            let z = Complex::new(lanes[ix][iy % LANES], lanes[e.nx + ix][iy % LANES]);
+                        for (ix, &x) in e.x_order().iter().enumerate() {
+                            let x = x as usize;
+                            let z = Complex::new(lanes[x][iy % LANES], lanes[e.nx + x][iy % LANES]);
                             write(&mut dpsi[at + w * pixels + iy * e.nx + ix], z, *how);
                         }
                     }
@@ -369,9 +370,10 @@ impl<T: Real> MultisliceFunction<T> {
                 plan.exponential(&v[s * pixels..][..pixels], band, e_lanes);
                 let g = &g[(s * e.bands + band) * 2 * e.nx..][..2 * e.nx];
                 for i in 0..LANES.min(e.ny - band * LANES) {
-                    for x in 0..e.nx {
-                        let (er, ei) = (e_lanes[x][i], e_lanes[e.nx + x][i]);
-                        let (gr, gi) = (g[x][i], g[e.nx + x][i]);
+                    for (x, &at) in e.x_order().iter().enumerate() {
+                        let at = at as usize;
+                        let (er, ei) = (e_lanes[at][i], e_lanes[e.nx + at][i]);
+                        let (gr, gi) = (g[at][i], g[e.nx + at][i]);
                         // (i − μ) e = (−e_i − μ e_r) + i (e_r − μ e_i)
                         let d = sigma * ((-ei - mu * er) * gr + (er - mu * ei) * gi);
                         write(&mut dv[(band * LANES + i) * e.nx + x], d, how);
@@ -398,12 +400,11 @@ impl<T: Real> MultisliceFunction<T> {
             for w in 0..waves {
                 e.gather_columns(u1, waves, w, c, b);
                 e.along_y(b, Direction::Forward);
-                let u2 = &after[(c * waves + w) * 2 * e.padded..][..2 * e.padded];
+                let u2 = &after[(c * waves + w) * 2 * e.pitch()..][..2 * e.pitch()];
                 a.re[..e.padded].copy_from_slice(&u2[..e.padded]);
-                a.im[..e.padded].copy_from_slice(&u2[e.padded..]);
+                a.im[..e.padded].copy_from_slice(&u2[e.pitch()..][..e.padded]);
                 e.along_y(a, Direction::Forward);
-                for (&ky, &y) in e.ky.iter().zip(e.ky_order()) {
-                    let y = y as usize;
+                for (y, &ky) in e.ky.iter().enumerate() {
                     for (l, sum) in lanes.iter_mut().enumerate() {
                         let g = Complex::new(b.re[y][l].f64(), -b.im[y][l].f64());
                         let z = g * Complex::new(a.re[y][l].f64(), a.im[y][l].f64());

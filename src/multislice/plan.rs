@@ -13,7 +13,7 @@ use crate::optics::constants::checked_wavelength;
 use crate::par::Par;
 use crate::real::Real;
 use crate::shape::{checked_len, try_zeroed};
-use crate::simd::vectorized;
+use crate::simd::{transpose16, vectorized};
 use crate::specimen::Potential;
 use crate::tensor::Tensor;
 use crate::units::Length;
@@ -259,10 +259,16 @@ impl<T: Real> Multislice<T> {
     pub(crate) fn exponential(&self, v: &[T], band: usize, t: &mut [Lane<T>]) {
         let e = &self.engine;
         let (re, im) = t.split_at_mut(e.nx);
-        for i in 0..LANES {
-            let y = band * LANES + i;
-            for x in 0..e.nx {
-                re[x][i] = if y < e.ny { v[y * e.nx + x] } else { T::ZERO };
+        let rows = LANES.min(e.ny - band * LANES);
+        let v = &v[band * LANES * e.nx..][..rows * e.nx];
+        for (c, order) in e.x_order().chunks(LANES).enumerate() {
+            let (mut block, mut turned) = ([[T::ZERO; LANES]; LANES], [[T::ZERO; LANES]; LANES]);
+            for (row, v) in block.iter_mut().zip(v.chunks(e.nx)) {
+                row[..order.len()].copy_from_slice(&v[c * LANES..][..order.len()]);
+            }
+            transpose16(&block, &mut turned);
+            for (&at, v) in order.iter().zip(turned) {
+                re[at as usize] = v;
             }
         }
         let (sigma, mu) = (self.sigma, self.params.absorption);
@@ -271,8 +277,7 @@ impl<T: Real> Multislice<T> {
                 let v = *re;
                 let (mut c, mut s) = (v, v);
                 for l in 0..LANES {
-                    let (sin, cos) = sin_cos(sigma * v[l].f64());
-                    (s[l], c[l]) = (T::of(sin), T::of(cos));
+                    (s[l], c[l]) = sin_cos::<T>(sigma * v[l].f64());
                 }
                 if mu != 0.0 {
                     for l in 0..LANES {
@@ -347,12 +352,10 @@ impl<T: Real> Multislice<T> {
     ) {
         let e = &self.engine;
         self.par().chunks_with(u2, e.u2_chunk(waves), works, |c, u2, [b, _]| {
-            for (w, u2) in u2.chunks_mut(2 * e.padded).enumerate() {
-                e.gather_columns(u1, waves, w, c, b);
-                e.along_y(b, Direction::Forward);
-                e.propagate(c, &p.py, conjugate, b);
-                e.along_y(b, Direction::Inverse);
-                e.store_columns(b, u2);
+            for (w, u2) in u2.chunks_mut(2 * e.pitch()).enumerate() {
+                let mut b = e.in_chunk(u2, b);
+                e.gather_columns(u1, waves, w, c, &mut b);
+                e.propagate(c, &p.py, conjugate, &mut b);
             }
         });
     }
@@ -393,9 +396,7 @@ impl<T: Real> Multislice<T> {
         self.par().chunks_with(u1, e.u1_chunk(waves), works, |band, u1, [b, _]| {
             for (w, u1) in u1.chunks_mut(2 * e.kept).enumerate() {
                 e.gather_rows(u2, waves, w, band, b);
-                e.along_x(b, Direction::Inverse);
-                e.multiply(&t[band * 2 * e.nx..][..2 * e.nx], Conjugate::No, b);
-                e.along_x(b, Direction::Forward);
+                e.transmit(&t[band * 2 * e.nx..][..2 * e.nx], Conjugate::No, b);
                 e.keep(b, &p.px, Conjugate::No, u1);
             }
         });
@@ -524,37 +525,54 @@ pub(crate) fn propagator<T: Real>(e: &Engine<T>, lambda: f64, dz: f64, tilt: [f6
     Propagator { px, py }
 }
 
-/// sin x and cos x for |x| below 1e5, to 1e-16 absolute: reduced to ±π/4 by two parts of π/2, then Taylor's series. Without branches,
-/// so that it runs in vectors.
+/// sin x and cos x for |x| below 1e5, to 2 ε absolute: reduced to ±π/4 by two parts of π/2, then Taylor's series as far as T needs it.
+/// Without branches, so that it runs in vectors.
 #[inline(always)]
-fn sin_cos(x: f64) -> (f64, f64) {
+fn sin_cos<T: Real>(x: f64) -> (T, T) {
     // Adding and subtracting 1.5·2⁵² rounds to an integer.
     const ROUND: f64 = 6755399441055744.0;
     // The first 33 bits of π/2, whose product with a small integer is exact, and the rest.
     const HIGH: f64 = 1.5707963267341256;
     const LOW: f64 = 6.077100506506192e-11;
+    // 1/3!, 1/5!, … and 1/2!, 1/4!, …, with their signs: the last terms that count are r¹⁷/17! and r¹⁸/18! in f64, r⁹/9! and r⁸/8! in f32.
+    const SIN: [f64; 8] = [
+        -1.0 / 6.0,
+        1.0 / 120.0,
+        -1.0 / 5040.0,
+        1.0 / 362880.0,
+        -1.0 / 39916800.0,
+        1.0 / 6227020800.0,
+        -1.0 / 1307674368000.0,
+        1.0 / 355687428096000.0,
+    ];
+    const COS: [f64; 9] = [
+        -0.5,
+        1.0 / 24.0,
+        -1.0 / 720.0,
+        1.0 / 40320.0,
+        -1.0 / 3628800.0,
+        1.0 / 479001600.0,
+        -1.0 / 87178291200.0,
+        1.0 / 20922789888000.0,
+        -1.0 / 6402373705728000.0,
+    ];
+    let terms = if size_of::<T>() == 4 { [4, 5] } else { [SIN.len(), COS.len()] };
     let k = (x * std::f64::consts::FRAC_2_PI + ROUND) - ROUND;
-    let r = (x - k * HIGH) - k * LOW;
+    let r = T::of((x - k * HIGH) - k * LOW);
     let r2 = r * r;
-    let s = r
-        * (1.0
-            + r2 * (-1.0 / 6.0
-                + r2 * (1.0 / 120.0
-                    + r2 * (-1.0 / 5040.0
-                        + r2 * (1.0 / 362880.0
-                            + r2 * (-1.0 / 39916800.0 + r2 * (1.0 / 6227020800.0 - r2 / 1307674368000.0)))))));
-    let c = 1.0
-        + r2 * (-0.5
-            + r2 * (1.0 / 24.0
-                + r2 * (-1.0 / 720.0
-                    + r2 * (1.0 / 40320.0
-                        + r2 * (-1.0 / 3628800.0
-                            + r2 * (1.0 / 479001600.0 + r2 * (-1.0 / 87178291200.0 + r2 / 20922789888000.0)))))));
+    let (mut s, mut c) = (T::ZERO, T::ZERO);
+    for i in (0..terms[0]).rev() {
+        s = r2 * (T::of(SIN[i]) + s);
+    }
+    for i in (0..terms[1]).rev() {
+        c = r2 * (T::of(COS[i]) + c);
+    }
+    let (s, c) = (r + r * s, T::ONE + c);
     // The quadrant, k modulo 4, in numbers.
-    let q = k - 4.0 * ((k * 0.25 - 0.375 + ROUND) - ROUND);
-    let odd = q == 1.0 || q == 3.0;
+    let q = T::of(k - 4.0 * ((k * 0.25 - 0.375 + ROUND) - ROUND));
+    let odd = q == T::ONE || q == T::of(3.0);
     let (a, b) = if odd { (c, s) } else { (s, c) };
-    (if q >= 2.0 { -a } else { a }, if q == 1.0 || q == 2.0 { -b } else { b })
+    (if q >= T::of(2.0) { -a } else { a }, if q == T::ONE || q == T::of(2.0) { -b } else { b })
 }
 
 #[cfg(test)]
@@ -565,8 +583,11 @@ mod tests {
     fn sine_and_cosine_are_those_of_the_standard_library() {
         for i in -20_000..20_000 {
             let x = f64::from(i) * 0.00317 + f64::from(i % 7) * 100.0;
-            let (s, c) = sin_cos(x);
+            let (s, c) = sin_cos::<f64>(x);
             assert!((s - x.sin()).abs() < 4e-16 && (c - x.cos()).abs() < 4e-16, "{x}: {s} {} {c} {}", x.sin(), x.cos());
+            let (s, c) = sin_cos::<f32>(x);
+            let (ds, dc) = ((f64::from(s) - x.sin()).abs(), (f64::from(c) - x.cos()).abs());
+            assert!(ds < 2.4e-7 && dc < 2.4e-7, "{x}: {s} {} {c} {}", x.sin(), x.cos());
         }
     }
 }

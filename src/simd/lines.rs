@@ -1,4 +1,4 @@
-//! Sixteen rows or columns of a complex picture, in and out of lanes: one array of real and one of imaginary parts, each element of
+//! Sixteen rows or columns of a complex picture, into lanes and out of them: one array of real and one of imaginary parts, each element of
 //! which holds the same point of the sixteen.
 //!
 //! Pictures are given from their first line on. Fewer than sixteen lines leave the other lanes 0, or are all that is written.
@@ -46,34 +46,26 @@ pub(crate) fn read_rows<T: Real>(
     }
 }
 
-/// Column k of up to sixteen rows ← `scale` times the point at `order[k]`.
+/// Turns points with sixteen lines in their lanes into lines with sixteen points in theirs: `y[c · chunk + i][j]` ←
+/// `x[order[16 c + j]][i]`. Lanes beyond the last point are 0.
 ///
 /// # Panics
-/// If the picture holds fewer rows of `order.len()` points, or an entry of `order` is not the index of a point.
-pub(crate) fn write_rows<T: Real>(
-    (re, im): (&[[T; LANES]], &[[T; LANES]]),
-    order: &[u32],
-    scale: T,
-    y: &mut [Complex<T>],
-    width: usize,
-    rows: usize,
-) {
+/// If `y` holds less than that, or an entry of `order` is not the index of a point.
+pub(crate) fn turn<T: Real>(x: &[[T; LANES]], order: &[u32], y: &mut [[T; LANES]], chunk: usize) {
     let mut first = 0;
     #[cfg(target_arch = "x86_64")]
-    if fast::<T>(rows) {
-        first = order.len() / LANES * LANES;
-        let points = (words(re), words(im));
+    if fast::<T>(LANES) {
+        first = order.len() / LANES;
         // SAFETY: AVX-512 was detected, which is all the kernel needs; it checks its slices itself.
         #[allow(unsafe_code)]
         unsafe {
-            let y = bytemuck::cast_slice_mut(y);
-            super::x86_lines::write_rows(points, &order[..first], scale.f64() as f32, y, width)
+            super::x86_lines::turn(words(x), &order[..first * LANES], words_mut(y), chunk)
         };
     }
-    for (k, &at) in order.iter().enumerate().skip(first) {
-        let (re, im) = (&re[at as usize], &im[at as usize]);
-        for i in 0..rows {
-            y[i * width + k] = Complex::new(re[i] * scale, im[i] * scale);
+    for (c, order) in order.chunks(LANES).enumerate().skip(first) {
+        let y = &mut y[c * chunk..][..LANES];
+        for (i, y) in y.iter_mut().enumerate() {
+            *y = std::array::from_fn(|j| order.get(j).map_or(T::ZERO, |&at| x[at as usize][i]));
         }
     }
 }
@@ -168,15 +160,17 @@ mod tests {
                         assert_eq!((re[j][i], im[j][i]), (want.re, want.im), "row {i} column {j}");
                     }
                 }
-                let mut y = vec![nothing; height * width];
-                write_rows((&re, &im), &order, T::of(2.0), &mut y[at * width..], width, lines);
-                for i in 0..height * width {
-                    let inside = (at..at + lines).contains(&(i / width));
-                    let k = order[i % width] as usize;
-                    if inside {
-                        assert_eq!(y[i], x[i / width * width + k].scale(T::of(2.0)), "{i}");
-                    } else {
-                        assert!(!y[i].re.is_finite(), "{i}");
+                let chunk = LANES + 3;
+                let mut y = vec![[T::NAN; LANES]; width.div_ceil(LANES) * chunk];
+                turn(&re, &order, &mut y, chunk);
+                for (i, y) in y.iter().enumerate() {
+                    for j in 0..LANES {
+                        let (row, k) = (i % chunk, i / chunk * LANES + j);
+                        let want = match order.get(k) {
+                            Some(&at) => re[at as usize].get(row).copied(),
+                            None => (row < LANES).then_some(T::ZERO),
+                        };
+                        assert!(want.map_or(!y[j].is_finite(), |w| y[j] == w), "row {row} point {k}");
                     }
                 }
             }

@@ -24,25 +24,14 @@ pub(super) fn read_rows(x: &[f32], width: usize, re: &mut [[f32; 16]], im: &mut 
     }
 }
 
-/// As [`super::lines::write_rows`], for a multiple of sixteen columns.
+/// As [`super::lines::turn`], for a multiple of sixteen points.
 #[target_feature(enable = "avx512f")]
-pub(super) fn write_rows(
-    (re, im): (&[[f32; 16]], &[[f32; 16]]),
-    order: &[u32],
-    scale: f32,
-    y: &mut [f32],
-    width: usize,
-) {
-    let scale = _mm512_set1_ps(scale);
-    for (b, order) in order.as_chunks::<16>().0.iter().enumerate() {
+pub(super) fn turn(x: &[[f32; 16]], order: &[u32], y: &mut [[f32; 16]], chunk: usize) {
+    for (c, order) in order.as_chunks::<16>().0.iter().enumerate() {
         // (`map` would not be inlined.)
-        let r = transpose(std::array::from_fn(|j| _mm512_mul_ps(load512(&re[order[j] as usize], 0), scale)));
-        let i = transpose(std::array::from_fn(|j| _mm512_mul_ps(load512(&im[order[j] as usize], 0), scale)));
-        for row in 0..16 {
-            let at = 2 * (row * width + 16 * b);
-            let (first, second) = together(r[row], i[row]);
-            store512(y, at, first);
-            store512(y, at + 16, second);
+        let rows = transpose(std::array::from_fn(|j| load512(&x[order[j] as usize], 0)));
+        for (y, row) in y[c * chunk..][..16].iter_mut().zip(rows) {
+            store512(y, 0, row);
         }
     }
 }
