@@ -7,7 +7,8 @@
 //! - Normalisation: [`Norm`] (batch, instance, group) with [`BatchStatistics`], [`LayerNorm`].
 //! - Size: [`Pool2d`], [`Pool3d`], [`Resample2d`], [`Resample3d`], [`PixelShuffle`].
 //! - Matrices: [`Linear`].
-//! - Networks: [`Net`] records layers; [`unet`], [`attention_unet`], [`deep_image_prior`]; [`Init`], [`Weights`].
+//! - Networks: [`Net`] records layers; [`unet`], [`attention_unet`], [`deep_image_prior`]; [`Init`], [`Weights`],
+//!   [`RunningStatistics`].
 //! - Losses: [`PointLoss`], [`SsimLoss`], [`TvLoss`], [`FourierRingLoss`].
 //! - Attention: [`Attention`], [`MultiHeadAttention`], [`Gate`] with [`ChannelAttention`] and [`SpatialStatistics`].
 
@@ -39,7 +40,8 @@ pub use loss::{
     TvLossParams,
 };
 pub use net::{
-    DipHead, DipParams, Init, Net, UnetParams, Weights, attention_gate, attention_unet, deep_image_prior, unet,
+    DipHead, DipParams, Init, Net, RunningStatistics, Statistics, UnetParams, Weights, attention_gate, attention_unet,
+    deep_image_prior, unet,
 };
 pub use norm::{BatchStatistics, Norm, NormOver, NormParams};
 pub use pool::{Pool, Pool2d, Pool3d, PoolParams, Pooling};
