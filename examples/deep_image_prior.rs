@@ -37,9 +37,9 @@ data/stem/example_Se_implanted_MoS2.dm3, in the folder EXITWAVE_DATA or in ../sh
   --size N         side of the square that is cut from the middle (default 256)
   --missing F      fraction of pixels that are taken away at random, beside two bands of 5 lines (default 0.2)
   --electrons E    electrons a pixel at the brightest column of the phantom (default 12)
-  --iterations N   the most iterations (default 900)
-  --patience N     iterations without a smaller variance after which it stops (default 200)
-  --rate R         learning rate (default 0.01)
+  --iterations N   the most iterations (default 600)
+  --patience N     iterations without a smaller variance after which it stops (default 150)
+  --rate R         learning rate (default 0.004)
   --seed S         seed of noise, mask and weights (default 1)
   --threads N      threads (default: all cores)
   --phantom        the phantom only
@@ -49,8 +49,9 @@ The last line printed is one JSON object.";
 
 /// Channels of the network's input.
 const CHANNELS: usize = 32;
-/// The input is uniform in [0, 0.1), and perturbed by normal numbers of this size at every iteration.
-const PERTURBATION: f32 = 1.0 / 30.0 * 0.1;
+/// The input is uniform in [0, 0.1), and perturbed by normal numbers of a thirtieth of that at every iteration. Stronger ones keep the
+/// network from learning at first, when the variance is then small.
+const PERTURBATION: f32 = 0.1 / 30.0;
 
 /// How a fit is made.
 struct Settings {
@@ -289,9 +290,9 @@ fn main() -> Result<(), Failure> {
     let electrons: f64 = options.get("electrons", 12.0)?;
     let threads: usize = options.get("threads", 0)?;
     let settings = Settings {
-        iterations: options.get("iterations", 900)?,
-        patience: options.get("patience", 200)?,
-        rate: options.get("rate", 0.01)?,
+        iterations: options.get("iterations", 600)?,
+        patience: options.get("patience", 150)?,
+        rate: options.get("rate", 0.004)?,
         seed: options.get("seed", 1)?,
         par: if threads == 0 { Par::default() } else { Par::threads(threads)? },
     };

@@ -40,7 +40,7 @@ pub use loss::{
     TvLossParams,
 };
 pub use net::{
-    DipHead, DipParams, Init, Net, RunningStatistics, Statistics, UnetParams, Weights, attention_gate, attention_unet,
+    DipHead, DipMemory, DipParams, Init, Net, RunningStatistics, Statistics, UnetParams, Weights, attention_gate, attention_unet,
     deep_image_prior, unet,
 };
 pub use norm::{BatchStatistics, Norm, NormOver, NormParams};

@@ -11,7 +11,7 @@ mod running;
 mod unet;
 mod weights;
 
-pub use dip::{DipHead, DipParams, deep_image_prior};
+pub use dip::{DipHead, DipMemory, DipParams, deep_image_prior};
 pub use record::Net;
 pub use running::{RunningStatistics, Statistics};
 pub use unet::{UnetParams, attention_gate, attention_unet, unet};
