@@ -2,7 +2,8 @@
 //!
 //! Arrays are laid out as `[n, channels, (z,) y, x]`.
 //!
-//! - Convolution: [`Conv2d`], [`Conv3d`], [`ConvTranspose2d`], [`ConvTranspose3d`].
+//! - Convolution: [`Conv2d`], [`Conv3d`], [`ConvTranspose2d`], [`ConvTranspose3d`]; [`FourierConv2d`] for large
+//!   kernels, between which and the direct one [`convolution`] chooses.
 //! - Elements: [`Pointwise`] with its [`Activation`]s, [`PRelu`], [`Softmax`], [`Dropout`].
 //! - Normalisation: [`Norm`] (batch, instance, group) with [`BatchStatistics`], [`LayerNorm`].
 //! - Size: [`Pool2d`], [`Pool3d`], [`Resample2d`], [`Resample3d`], [`PixelShuffle`].
@@ -31,7 +32,8 @@ pub use attention::{
     SpatialStatistics,
 };
 pub use conv::{
-    Conv, Conv2d, Conv3d, ConvParams, ConvTranspose, ConvTranspose2d, ConvTranspose3d, ConvTransposeParams, Padding,
+    Conv, Conv2d, Conv3d, ConvParams, ConvTranspose, ConvTranspose2d, ConvTranspose3d, ConvTransposeParams,
+    FourierConv2d, Padding, convolution,
 };
 pub use dense::{Dropout, Linear, LinearParams, Softmax};
 pub use layer_norm::{LayerNorm, LayerNormParams};

@@ -291,3 +291,93 @@ impl Heads {
         scratch.chunks_exact_mut(self.head.scratch_len()).take(self.par.count()).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng;
+
+    fn random(n: usize, seed: u64) -> Vec<f64> {
+        let mut r = rng::stream(seed, 0);
+        (0..n).map(|_| rng::normal(&mut r)).collect()
+    }
+
+    /// The naive twin: all scores at once. Returns O, dQ, dK, dV.
+    fn naive(h: &Head, [q, k, v, d_o]: [&[f64]; 4]) -> [Vec<f64>; 4] {
+        let Head { n, m, d, e } = *h;
+        let mut out = [vec![0.0; n * e], vec![0.0; n * d], vec![0.0; m * d], vec![0.0; m * e]];
+        for i in 0..n {
+            let score = |j: usize| (0..d).map(|c| q[i * d + c] * k[j * d + c]).sum::<f64>() * h.alpha();
+            let p: Vec<f64> = (0..m).map(|j| score(j).exp()).collect();
+            let sum: f64 = p.iter().sum();
+            let p: Vec<f64> = p.iter().map(|p| p / sum).collect();
+            let dp: Vec<f64> = (0..m).map(|j| (0..e).map(|c| d_o[i * e + c] * v[j * e + c]).sum()).collect();
+            let mean: f64 = p.iter().zip(&dp).map(|(p, g)| p * g).sum();
+            for j in 0..m {
+                let ds = h.alpha() * p[j] * (dp[j] - mean);
+                for c in 0..e {
+                    out[0][i * e + c] += p[j] * v[j * e + c];
+                    out[3][j * e + c] += p[j] * d_o[i * e + c];
+                }
+                for c in 0..d {
+                    out[1][i * d + c] += ds * k[j * d + c];
+                    out[2][j * d + c] += ds * q[i * d + c];
+                }
+            }
+        }
+        out
+    }
+
+    fn fast<T: Real>(h: &Heads, x: [&[f64]; 4], onto: Write) -> [Vec<f64>; 4] {
+        let Head { n, m, d, e } = h.head;
+        let x = x.map(|x| x.iter().map(|&x| T::of(x)).collect::<Vec<T>>());
+        let nan = |len: usize| vec![T::of(f64::NAN); len];
+        let (mut o, mut l, mut scratch) = (nan(n * e), nan(n), nan(h.scratch_len()));
+        let rows = |data, stride| Rows { data, base: 0, stride };
+        let (q, k, v) = (rows(&x[0][..], d), rows(&x[1][..], d), rows(&x[2][..], e));
+        h.forward(|which, _| [q, k, v][which], &mut o, &mut l, &mut scratch);
+        let start = if onto == Write::Add { 0.25 } else { f64::NAN };
+        let mut dx = [n * d, m * d, m * e].map(|len| vec![T::of(start); len]);
+        scratch.fill(T::of(f64::NAN));
+        let all = [q, k, v, rows(&o[..], e), rows(&x[3][..], e)];
+        h.backward(|which, _| all[which], &l, dx.each_mut().map(|d| Some((&mut d[..], onto))), &mut scratch);
+        let [dq, dk, dv] = dx;
+        [o, dq, dk, dv].map(|v| v.iter().map(|v| v.f64()).collect())
+    }
+
+    #[test]
+    fn many_keys_and_few_heads_equal_the_formula() {
+        // Several tiles of queries and of keys, whole and not; one head in parts; large scores.
+        for (n, m, d, e, size) in [(101, 300, 5, 19, 1.0), (48, 128, 16, 16, 1.0), (1, 1, 1, 1, 1.0), (60, 200, 7, 3, 12.0)]
+        {
+            let head = Head { n, m, d, e };
+            let mut x = [random(n * d, 1), random(m * d, 2), random(m * e, 3), random(n * e, 4)];
+            x[0].iter_mut().for_each(|q| *q *= size);
+            let x = x.each_ref().map(|x| &x[..]);
+            let want = naive(&head, x);
+            let heads = Heads { head: head.clone(), count: 1, par: Par::threads(3).unwrap() };
+            for onto in [Write::Set, Write::Add] {
+                let (single, double) = (fast::<f32>(&heads, x, onto), fast::<f64>(&heads, x, onto));
+                for which in 0..4 {
+                    let largest = want[which].iter().fold(0.0f64, |m, v| m.max(v.abs())).max(1e-3);
+                    let start = if which > 0 && onto == Write::Add { 0.25 } else { 0.0 };
+                    // Errors of a score of size s are s ε, and as large, relatively, in its weight.
+                    let bar = |epsilon: f64| largest * epsilon * 40.0 * (1.0 + size);
+                    for i in 0..want[which].len() {
+                        let w = want[which][i] + start;
+                        assert!((single[which][i] - w).abs() < bar(f64::from(f32::EPSILON)), "{which} {i} {head:?}");
+                        assert!((double[which][i] - w).abs() < bar(f64::EPSILON), "{which} {i} {head:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn parts_of_a_head_give_the_same_bits_for_any_threads() {
+        let head = Head { n: 150, m: 70, d: 4, e: 4 };
+        let x = [random(600, 1), random(280, 2), random(280, 3), random(600, 4)];
+        let run = |par: Par| fast::<f32>(&Heads { head: head.clone(), count: 1, par }, x.each_ref().map(|x| &x[..]), Write::Set);
+        assert_eq!(run(Par::seq()), run(Par::threads(3).unwrap()));
+    }
+}
