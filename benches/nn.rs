@@ -98,7 +98,8 @@ fn main() -> Result<(), exitwave::Error> {
         let fourier: Box<dyn Function<f32>> = Box::new(FourierConv2d::new(&params)?);
         let dims: [&[usize]; 3] = [&[1, channels, 256, 256], &[channels, channels, k, k], &[channels]];
         for (name, f) in [("direct", &*direct), ("fourier", &*fourier)] {
-            large.push(time(&mut c, &format!("large kernel {k}x{k} {channels}-{channels} 256x256 {name}"), f, &dims)[1]);
+            large
+                .push(time(&mut c, &format!("large kernel {k}x{k} {channels}-{channels} 256x256 {name}"), f, &dims)[1]);
         }
     }
 

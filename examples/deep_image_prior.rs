@@ -230,14 +230,7 @@ fn measured(path: &Path, size: usize, missing: f64, seed: u64) -> Result<Problem
     let cut = file.read_part(set, &[y0..y0 + n, x0..x0 + n])?.into_real::<f32>()?.into_vec();
     let [low, high] = Range::Percentile { low: 0.1, high: 99.9 }.limits(&cut)?;
     let image = cut.iter().map(|v| ((f64::from(*v) - low) / (high - low)) as f32).collect();
-    Ok(Problem {
-        title: "measured image",
-        dims: [n; 2],
-        image,
-        known: mask([n; 2], missing, seed),
-        truth: None,
-        pixel,
-    })
+    Ok(Problem { title: "measured image", dims: [n; 2], image, known: mask([n; 2], missing, seed), truth: None, pixel })
 }
 
 /// The image where it is known, 0 elsewhere.

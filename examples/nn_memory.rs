@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use exitwave::autodiff::{Function, Graph, Mode, NodeId, PlanOptions, Session};
 use exitwave::nn::{
-    Conv2d, Conv3d, ConvParams, DipMemory, DipParams, MultiHeadAttention, MultiHeadParams, Net, PointLoss, PointLossParams,
-    UnetParams, deep_image_prior, unet,
+    Conv2d, Conv3d, ConvParams, DipMemory, DipParams, MultiHeadAttention, MultiHeadParams, Net, PointLoss,
+    PointLossParams, UnetParams, deep_image_prior, unet,
 };
 use exitwave::par::Par;
 use exitwave::rng;
@@ -83,32 +83,26 @@ fn main() -> Result<(), Failure> {
         }
         "image" => {
             let n = options.get("size", 512)?;
-            network(&[1, 32, n, n], &par, |net, x| deep_image_prior(net, x, &DipParams { memory, ..DipParams::image() }))?
+            network(&[1, 32, n, n], &par, |net, x| {
+                deep_image_prior(net, x, &DipParams { memory, ..DipParams::image() })
+            })?
         }
         "volume" => {
             let n = options.get("size", 96)?;
-            network(&[1, 32, n, n, n], &par, |net, x| deep_image_prior(net, x, &DipParams { memory, ..DipParams::volume(2) }))?
+            network(&[1, 32, n, n, n], &par, |net, x| {
+                deep_image_prior(net, x, &DipParams { memory, ..DipParams::volume(2) })
+            })?
         }
         "conv2d" => {
             let n = options.get("size", 256)?;
-            let p = ConvParams {
-                channels: 64,
-                out_channels: 64,
-                size: [n; 2],
-                par: par.clone(),
-                ..ConvParams::default()
-            };
+            let p =
+                ConvParams { channels: 64, out_channels: 64, size: [n; 2], par: par.clone(), ..ConvParams::default() };
             layer(Arc::new(Conv2d::new(&p)?), &[&[1, 64, n, n], &[64, 64, 3, 3], &[64]])?
         }
         "conv3d" => {
             let n = options.get("size", 64)?;
-            let p = ConvParams {
-                channels: 16,
-                out_channels: 16,
-                size: [n; 3],
-                par: par.clone(),
-                ..ConvParams::default()
-            };
+            let p =
+                ConvParams { channels: 16, out_channels: 16, size: [n; 3], par: par.clone(), ..ConvParams::default() };
             layer(Arc::new(Conv3d::new(&p)?), &[&[1, 16, n, n, n], &[16, 16, 3, 3, 3], &[16]])?
         }
         "attention" => {

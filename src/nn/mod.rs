@@ -42,8 +42,8 @@ pub use loss::{
     TvLossParams,
 };
 pub use net::{
-    DipHead, DipMemory, DipParams, Init, Net, RunningStatistics, Statistics, UnetParams, Weights, attention_gate, attention_unet,
-    deep_image_prior, unet,
+    DipHead, DipMemory, DipParams, Init, Net, RunningStatistics, Statistics, UnetParams, Weights, attention_gate,
+    attention_unet, deep_image_prior, unet,
 };
 pub use norm::{BatchStatistics, Norm, NormOver, NormParams};
 pub use pool::{Pool, Pool2d, Pool3d, PoolParams, Pooling};

@@ -348,7 +348,8 @@ mod tests {
     #[test]
     fn many_keys_and_few_heads_equal_the_formula() {
         // Several tiles of queries and of keys, whole and not; one head in parts; large scores.
-        for (n, m, d, e, size) in [(101, 300, 5, 19, 1.0), (48, 128, 16, 16, 1.0), (1, 1, 1, 1, 1.0), (60, 200, 7, 3, 12.0)]
+        for (n, m, d, e, size) in
+            [(101, 300, 5, 19, 1.0), (48, 128, 16, 16, 1.0), (1, 1, 1, 1, 1.0), (60, 200, 7, 3, 12.0)]
         {
             let head = Head { n, m, d, e };
             let mut x = [random(n * d, 1), random(m * d, 2), random(m * e, 3), random(n * e, 4)];
@@ -377,7 +378,9 @@ mod tests {
     fn parts_of_a_head_give_the_same_bits_for_any_threads() {
         let head = Head { n: 150, m: 70, d: 4, e: 4 };
         let x = [random(600, 1), random(280, 2), random(280, 3), random(600, 4)];
-        let run = |par: Par| fast::<f32>(&Heads { head: head.clone(), count: 1, par }, x.each_ref().map(|x| &x[..]), Write::Set);
+        let run = |par: Par| {
+            fast::<f32>(&Heads { head: head.clone(), count: 1, par }, x.each_ref().map(|x| &x[..]), Write::Set)
+        };
         assert_eq!(run(Par::seq()), run(Par::threads(3).unwrap()));
     }
 }

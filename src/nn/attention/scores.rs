@@ -66,20 +66,13 @@ pub(crate) fn weights<T: Real>(s: &mut [T], ds: &mut [T], shift: &Lanes<T>, mean
 /// 2ᵗ for t ≤ 0, with a relative error below 2·10⁻⁷; 0 for t < −80, since the largest weight is 1 and products with
 /// smaller ones would be denormal numbers, which take the processor a hundred cycles. NaN stays NaN.
 ///
-/// t = n + r with |r| ≤ ½; 2ʳ by the polynomial of degree 6 of least relative error (2·10⁻⁹). n is rounded by adding
+/// t = n + r with |r| ≤ ½; 2ʳ by the polynomial of degree 6 of least relative error (2·10⁻⁹, its coefficients rounded). n is rounded by adding
 /// 1.5·2²³, whose last bits are then those of n, ready to become an exponent.
 #[inline(always)]
 fn exp2<const FMA: bool>(t: f32) -> f32 {
     const ROUND: f32 = 12_582_912.0;
-    const SERIES: [f32; 7] = [
-        1.000_000_000_554_168_7,
-        0.693_147_205_737_261_7,
-        0.240_226_468_906_199_48,
-        0.055_503_287_769_760_33,
-        0.009_618_488_958_659_44,
-        0.001_339_993_121_566_403_5,
-        0.000_153_458_115_850_869,
-    ];
+    const SERIES: [f32; 7] =
+        [1.0, std::f32::consts::LN_2, 0.240_226_46, 0.055_503_286, 0.009_618_489, 0.001_339_993_1, 0.000_153_458_11];
     // The bits of 2⁻¹²⁷ would be those of 0.
     let t = if t < -80.0 { -127.0 } else { t };
     let shifted = t + ROUND;

@@ -108,7 +108,9 @@ impl<T: Real> FourierConv2d<T> {
     /// As [`crate::nn::Conv::new`]; [`Error::Unsupported`] for a stride other than 1.
     pub fn new(params: &ConvParams<2>) -> Result<Self, Error> {
         if params.stride != [1, 1] {
-            return Err(Error::Unsupported { what: format!("convolution by transforms with stride {:?}", params.stride) });
+            return Err(Error::Unsupported {
+                what: format!("convolution by transforms with stride {:?}", params.stride),
+            });
         }
         let conv = Conv2d::new(params)?;
         let (g, dims) = (conv.geometry().clone(), conv.dims().clone());

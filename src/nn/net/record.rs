@@ -7,9 +7,9 @@ use crate::error::Error;
 use crate::nn::net::running::{NormState, RunningStatistics, Statistics};
 use crate::nn::net::weights::{Init, Weights};
 use crate::nn::{
-    Activation, BatchStatistics, Conv2d, Conv3d, ConvParams, ConvTranspose2d, ConvTranspose3d, ConvTransposeParams, Interpolation, Norm,
-    NormOver, NormParams, Padding, Pointwise, PointwiseParams, Pool2d, Pool3d, PoolParams, Pooling, Resample2d,
-    Resample3d, ResampleParams,
+    Activation, BatchStatistics, Conv2d, Conv3d, ConvParams, ConvTranspose2d, ConvTranspose3d, ConvTransposeParams,
+    Interpolation, Norm, NormOver, NormParams, Padding, Pointwise, PointwiseParams, Pool2d, Pool3d, PoolParams,
+    Pooling, Resample2d, Resample3d, ResampleParams,
 };
 use crate::par::Par;
 use crate::real::Real;

@@ -135,7 +135,11 @@ impl RunningStatistics {
             for (part, id) in [("mean", n.mean), ("variance", n.variance)] {
                 let name = format!("{}.{part}", n.name);
                 let Some(values) = weights.get(&name) else {
-                    return Err(Error::param("weights", format!("no `{name}`"), "the running statistics of every norm"));
+                    return Err(Error::param(
+                        "weights",
+                        format!("no `{name}`"),
+                        "the running statistics of every norm",
+                    ));
                 };
                 let plan = session.plan();
                 if plan.space(id).dims() != values.dims() {
