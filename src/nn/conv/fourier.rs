@@ -57,24 +57,23 @@ fn smooth(n: usize) -> usize {
     (n.max(1).next_multiple_of(2)..).step_by(2).find(|&m| rest(m) == 1).unwrap_or(n)
 }
 
-/// Seconds that a forward pass takes on one thread of the machine that `docs/nn_convolution.md` speaks of, up to a
-/// factor that both have: directly, and by transforms.
+/// Seconds that a forward and a backward pass take on the machine that `docs/nn_convolution.md` speaks of: directly, and
+/// by transforms. They depend on the sizes alone, and so does the choice.
 fn costs(g: &Geometry) -> [f64; 2] {
     let [_, y, x] = &g.axes;
     // The direct kernel works on eight output channels at a time.
     let products = (g.n * g.groups * g.co.next_multiple_of(8) * g.ci * g.taps() * g.output_len()) as f64;
     let points = (smooth(y.input + 2 * y.padding) * smooth(x.input + 2 * x.padding)) as f64;
-    let (ci, co) = (g.ci as f64, g.co as f64);
-    let transforms = (g.n * g.groups) as f64 * (ci + co + ci * co) * points;
-    let sums = (g.n * g.groups) as f64 * ci * co * points;
-    [products / DIRECT, transforms * points.log2() / TRANSFORMED + sums / SUMMED]
+    let planes = (g.n * g.groups * (g.ci * g.co + g.ci + g.co)) as f64;
+    // A single plane is a single task.
+    let alone = if g.n * g.groups * g.ci.min(g.co) == 1 { 1.8 } else { 1.0 };
+    [products / DIRECT, alone * planes * points * points.log2() / TRANSFORMED]
 }
 
-/// Measured: products a second of the direct kernel; points times log₂ a second of transforms; points a second of the
-/// sums over channels.
-const DIRECT: f64 = 65e9;
-const TRANSFORMED: f64 = 3e9;
-const SUMMED: f64 = 0.8e9;
+/// Measured: products a second of the direct kernel; points times log₂ a second of transforms with all that belongs to
+/// them. Both count a forward pass, and hold for the time of all three.
+const DIRECT: f64 = 58e9;
+const TRANSFORMED: f64 = 4e9;
 
 /// A convolution of images, by whichever of [`Conv2d`] and [`FourierConv2d`] takes less time for these sizes: the latter
 /// for large kernels between few channels.
@@ -229,28 +228,16 @@ struct Task<'s, T> {
     scratch: &'s mut [Complex<T>],
 }
 
-/// `sum ← conj(a) b`, or added to it.
-fn add_conj<T: Real>(a: &[Complex<T>], b: &[Complex<T>], first: bool, sum: &mut [Complex<T>]) {
+/// `sum ← a b` (`sign` 1) or `sum ← conj(a) b` (`sign` −1), or added to it.
+fn accumulate<T: Real>(sign: T, a: &[Complex<T>], b: &[Complex<T>], first: bool, sum: &mut [Complex<T>]) {
     if first {
         sum.fill(Complex::default());
     }
     let all = sum.iter_mut().zip(a).zip(b);
     vectorized!({
         all.for_each(|((s, a), b)| {
-            *s = Complex::new(s.re + (a.re * b.re + a.im * b.im), s.im + (a.re * b.im - a.im * b.re))
-        })
-    });
-}
-
-/// `sum ← a b`, or added to it.
-fn add<T: Real>(a: &[Complex<T>], b: &[Complex<T>], first: bool, sum: &mut [Complex<T>]) {
-    if first {
-        sum.fill(Complex::default());
-    }
-    let all = sum.iter_mut().zip(a).zip(b);
-    vectorized!({
-        all.for_each(|((s, a), b)| {
-            *s = Complex::new(s.re + (a.re * b.re - a.im * b.im), s.im + (a.re * b.im + a.im * b.re))
+            let im = sign * a.im;
+            *s = Complex::new(s.re + (a.re * b.re - im * b.im), s.im + (a.re * b.im + im * b.re));
         })
     });
 }
@@ -283,7 +270,7 @@ impl<T: Real> Function<T> for FourierConv2d<T> {
             for c in 0..ci {
                 self.kernel(x[1], o, c, task);
                 let input = &inputs[((image * groups + o / co) * ci + c) * len..][..len];
-                add_conj(task.factor, input, c == 0, task.sum);
+                accumulate(-T::ONE, task.factor, input, c == 0, task.sum);
             }
             self.fft.inverse(task.sum, task.image, task.scratch);
             let b = x.get(2).map_or(T::ZERO, |b| b[o]);
@@ -314,7 +301,7 @@ impl<T: Real> Function<T> for FourierConv2d<T> {
                 for o in group * co..(group + 1) * co {
                     self.kernel(x[1], o, c % ci, task);
                     let output = &outputs[(image * groups * co + o) * len..][..len];
-                    add(task.factor, output, o == group * co, task.sum);
+                    accumulate(T::ONE, task.factor, output, o == group * co, task.sum);
                 }
                 self.fft.inverse(task.sum, task.image, task.scratch);
                 self.fold(task.image, dx, onto);
@@ -328,7 +315,7 @@ impl<T: Real> Function<T> for FourierConv2d<T> {
                 for image in 0..n {
                     let input = &inputs[((image * groups + o / co) * ci + c) * len..][..len];
                     let output = &outputs[(image * groups * co + o) * len..][..len];
-                    add_conj(output, input, image == 0, task.sum);
+                    accumulate(-T::ONE, output, input, image == 0, task.sum);
                 }
                 self.fft.inverse(task.sum, task.image, task.scratch);
                 for (i, row) in dw.chunks_exact_mut(ax.kernel).enumerate() {

@@ -7,9 +7,9 @@ use crate::error::Error;
 use crate::nn::net::running::{NormState, RunningStatistics, Statistics};
 use crate::nn::net::weights::{Init, Weights};
 use crate::nn::{
-    Activation, BatchStatistics, Conv2d, Conv3d, ConvParams, ConvTranspose2d, ConvTranspose3d, ConvTransposeParams,
+    Activation, BatchStatistics, Conv3d, ConvParams, ConvTranspose2d, ConvTranspose3d, ConvTransposeParams,
     Interpolation, Norm, NormOver, NormParams, Padding, Pointwise, PointwiseParams, Pool2d, Pool3d, PoolParams,
-    Pooling, Resample2d, Resample3d, ResampleParams,
+    Pooling, Resample2d, Resample3d, ResampleParams, convolution,
 };
 use crate::par::Par;
 use crate::real::Real;
@@ -114,6 +114,7 @@ impl<T: Real> Net<T> {
     }
 
     /// Convolution with bias: kernel k in every axis, step s, padding (k − 1)/2. Weights `name.weight`, `name.bias`.
+    /// Large kernels between few channels of images go by transforms ([`convolution`]).
     ///
     /// # Errors
     /// Those of [`crate::nn::Conv::new`]; [`Error::Unsupported`] for anything but images and volumes.
@@ -152,7 +153,7 @@ impl<T: Real> Net<T> {
         }
         let numbers = [kernel, stride, padding];
         let f: Arc<dyn Function<T>> = match size[..] {
-            [y, x] => Arc::new(Conv2d::new(&params([y, x], common, numbers))?),
+            [y, x] => convolution(&params([y, x], common, numbers))?,
             [z, y, x] => Arc::new(Conv3d::new(&params([z, y, x], common, numbers))?),
             _ => return Err(Error::Unsupported { what: "convolution".into() }),
         };
