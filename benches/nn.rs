@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use exitwave::autodiff::{Function, Mode, PlanOptions, Session};
 use exitwave::nn::{
-    Conv2d, Conv3d, ConvParams, MultiHeadAttention, MultiHeadParams, Net, PointLoss, PointLossParams, UnetParams, unet,
+    Conv2d, Conv3d, ConvParams, FourierConv2d, MultiHeadAttention, MultiHeadParams, Net, PointLoss, PointLossParams,
+    UnetParams, unet,
 };
 use exitwave::op::Write;
 use exitwave::par::Par;
@@ -81,6 +82,27 @@ fn main() -> Result<(), exitwave::Error> {
     })?;
     let conv2d = time(&mut c, "conv2d 64-64 3x3 256x256", &conv, &[&[1, 64, 256, 256], &[64, 64, 3, 3], &[64]]);
 
+    // Large kernels, directly and by transforms.
+    let mut large = Vec::new();
+    for (k, channels) in [(7, 1), (11, 1), (15, 1), (31, 1), (7, 8), (11, 8), (15, 8), (31, 8)] {
+        let params = ConvParams {
+            channels,
+            out_channels: channels,
+            size: [256; 2],
+            kernel: [k; 2],
+            padding: [k / 2; 2],
+            par: par.clone(),
+            ..ConvParams::default()
+        };
+        let direct: Box<dyn Function<f32>> = Box::new(Conv2d::new(&params)?);
+        let fourier: Box<dyn Function<f32>> = Box::new(FourierConv2d::new(&params)?);
+        let dims: [&[usize]; 3] = [&[1, channels, 256, 256], &[channels, channels, k, k], &[channels]];
+        for (name, f) in [("direct", &*direct), ("fourier", &*fourier)] {
+            large
+                .push(time(&mut c, &format!("large kernel {k}x{k} {channels}-{channels} 256x256 {name}"), f, &dims)[1]);
+        }
+    }
+
     let conv = Conv3d::new(&ConvParams {
         channels: 16,
         out_channels: 16,
@@ -131,6 +153,8 @@ fn main() -> Result<(), exitwave::Error> {
         ("attention_forward_s", attention[0]),
         ("attention_s", attention[1]),
         ("unet_step_s", step),
+        ("kernel_11_direct_s", large[2]),
+        ("kernel_11_fourier_s", large[3]),
     ]);
     Ok(())
 }

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use exitwave::autodiff::{GradCheckParams, Graph, Mode, NodeId, Plan, PlanOptions, Session, grad_check};
 use exitwave::fft::{Dft, fft_shift};
+use exitwave::io::npy;
 use exitwave::num_complex::Complex;
 use exitwave::observe::{Step, silent};
 use exitwave::op::{Adjoint, Compose, Diagonal, LinearOp, Reshape, Restrict};
@@ -21,6 +22,7 @@ use exitwave::par::Par;
 use exitwave::render::{Axis, Cell, ColorMap, Guide, Image, Line, Panel, Pixel, Plot, Range, Scale, Series};
 use exitwave::rng;
 use exitwave::shape::{Limits, Space};
+use exitwave::tensor::Tensor;
 use exitwave::units::{Angle, Energy, Length};
 use support::{Failure, Options, progress};
 
@@ -32,7 +34,7 @@ fit_probe: recover C10, C12, C21 and C30 of a probe from one defocused diffracti
   --starts K       how many valleys of C10 are followed (default 12)
   --seed S         seed of object and counts (default 1)
   --threads N      threads (default: all cores)
-  --out DIR        where the PNG goes (default out/fit_probe)
+  --out DIR        where the PNG and the arrays (.npy) go (default out/fit_probe)
 
 The last line printed is one JSON object.";
 
@@ -145,6 +147,13 @@ struct Fit {
     loss: f64,
     history: Vec<f64>,
     ends: Vec<f64>,
+}
+
+/// A pattern with its zero frequency in the middle.
+fn centred(pattern: &[f64]) -> Vec<f64> {
+    let mut shifted = vec![0.0; N * N];
+    fft_shift(&[N, N], pattern, &mut shifted);
+    shifted
 }
 
 fn main() -> Result<(), Failure> {
@@ -279,8 +288,7 @@ fn main() -> Result<(), Failure> {
     let mut panel = Panel::new(4);
     let top = expected.iter().fold(0.0f64, |m, v| m.max(*v));
     for (title, data) in [("one pattern, counted", &counts), ("after the scan of C10", &scanned), ("fitted", &fitted)] {
-        let mut shifted = vec![0.0; N * N];
-        fft_shift(&[N, N], data, &mut shifted);
+        let shifted = centred(data);
         // The aperture, and a little around it.
         let (from, side) = (N / 2 - 40, 80);
         let cut: Vec<f64> = (0..side * side).map(|i| shifted[(from + i / side) * N + from + i % side]).collect();
@@ -307,6 +315,11 @@ fn main() -> Result<(), Failure> {
     }));
     let png = out.join("fit_probe.png");
     panel.render()?.write_png(&png)?;
+    // Patterns with the zero frequency in the middle, and the course of the best fit.
+    for (name, data) in [("counts", &counts), ("expected", &expected), ("fitted", &fitted)] {
+        npy::write(out.join(format!("{name}.npy")), &Tensor::from_vec(&[N, N], centred(data))?)?;
+    }
+    npy::write(out.join("loss.npy"), &Tensor::from_vec(&[history.len()], history.clone())?)?;
 
     let line = serde_json::json!({
         "aberrations": errors,

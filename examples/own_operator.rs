@@ -13,11 +13,13 @@ use exitwave::Error;
 use exitwave::autodiff::{
     Function, GradCheckParams, Graph, Mode, Needs, NodeId, PlanOptions, Session, check_function, grad_check,
 };
+use exitwave::io::npy;
 use exitwave::op::{LinearOp, Write, dot_test, write};
 use exitwave::optim::{Difference, Method, Minimize, MinimizeParams, Wolfe};
 use exitwave::render::{Cell, ColorMap, Image, Line, Panel, Plot, Range, Scale, Series};
 use exitwave::rng;
 use exitwave::shape::Space;
+use exitwave::tensor::Tensor;
 use support::{Failure, Options, progress};
 
 const HELP: &str = "\
@@ -27,7 +29,7 @@ own_operator: a LinearOp and a Function of one's own, tested and trained through
   --tv W           weight of the total variation (default 0.002)
   --iterations N   iterations of L-BFGS (default 200)
   --seed S         seed of drift and noise (default 1)
-  --out DIR        where the PNG goes (default out/own_operator)
+  --out DIR        where the PNG and the arrays (.npy) go (default out/own_operator)
 
 The last line printed is one JSON object.";
 
@@ -276,6 +278,9 @@ fn main() -> Result<(), Failure> {
     }));
     let png = out.join("own_operator.png");
     panel.render()?.write_png(&png)?;
+    for (name, data) in [("truth", &truth[..]), ("scan_0", &noisy[0]), ("scan_1", &noisy[1]), ("found", image)] {
+        npy::write(out.join(format!("{name}.npy")), &Tensor::from_vec(&[N, N], data.to_vec())?)?;
+    }
 
     let line = serde_json::json!({
         "dot_test": dot,

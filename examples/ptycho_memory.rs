@@ -12,7 +12,7 @@ mod synthetic;
 use exitwave::par::Par;
 use exitwave::ptycho::{Algorithm, Patterns, Placement, PtychoParams, Ptychography, ZeroFrequency};
 
-use support::{Failure, Options, progress};
+use support::{Failure, Options, peak_bytes, progress};
 
 const HELP: &str = "\
 Prints the peak memory of a ptychographic reconstruction (ePIE, f32) as one JSON object.
@@ -54,11 +54,4 @@ fn main() -> Result<(), Failure> {
         outcome.state.loss,
     );
     Ok(())
-}
-
-/// The largest resident size that this process ever had, where the system tells it (Linux).
-fn peak_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    Some(1024 * line.split_whitespace().nth(1)?.parse::<u64>().ok()?)
 }

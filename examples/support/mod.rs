@@ -91,3 +91,11 @@ pub fn progress(title: &'static str) -> impl FnMut(&Step) -> ControlFlow<()> {
         ControlFlow::Continue(())
     }
 }
+
+/// The largest resident size that this process ever had, where the system tells it (Linux).
+#[allow(dead_code, reason = "only the examples that measure memory ask")]
+pub fn peak_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    Some(1024 * line.split_whitespace().nth(1)?.parse::<u64>().ok()?)
+}

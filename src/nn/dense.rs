@@ -2,7 +2,6 @@
 
 use crate::autodiff::{Function, Mode, Needs};
 use crate::error::{Error, check_len};
-use crate::linalg::gemm::{Trans, gemm};
 use crate::nn::check;
 use crate::nn::special::exp_slice;
 use crate::op::{Write, write};
@@ -10,9 +9,13 @@ use crate::par::Par;
 use crate::real::Real;
 use crate::rng;
 use crate::shape::{Space, checked_len};
+use crate::simd::product::product;
 
 /// Rows that a task takes at a time.
 const ROWS: usize = 64;
+/// Inputs or outputs that a task takes at a time, and rows that it sums over before the next.
+const PANEL: usize = 32;
+const DEPTH: usize = 256;
 
 /// Parameters of [`Linear`].
 #[derive(Clone, Debug)]
@@ -75,51 +78,68 @@ impl<T: Real> Function<T> for Linear {
         Needs { inputs: vec![0, 1], output: false, tape_len: 0 }
     }
 
+    /// Wᵀ.
     fn scratch_len(&self, _: &[&Space]) -> usize {
-        0
+        self.i * self.o
     }
 
-    fn forward(&self, x: &[&[T]], y: &mut [T], _: &mut [T], _: &mut [T], _: Mode) {
+    fn forward(&self, x: &[&[T]], y: &mut [T], _: &mut [T], scratch: &mut [T], _: Mode) {
         let (i, o) = (self.i, self.o);
         check_len("linear layer", "x", self.rows * i, x[0].len());
         check_len("linear layer", "y", self.rows * o, y.len());
+        let wt = &mut scratch[..i * o];
+        self.par.chunks(wt, PANEL * o, |panel, wt| {
+            let inputs = wt.len() / o;
+            for (j, w) in x[1].chunks_exact(i).enumerate() {
+                let w = &w[panel * PANEL..][..inputs];
+                w.iter().enumerate().for_each(|(k, &w)| wt[k * o + j] = w);
+            }
+        });
+        let wt = &*wt;
         self.par.chunks(y, ROWS * o, |block, y| {
             let rows = y.len() / o;
-            match x.get(2) {
-                Some(b) => y.chunks_exact_mut(o).for_each(|y| y.copy_from_slice(b)),
-                None => y.fill(T::ZERO),
-            }
-            gemm(
-                [rows, i, o],
-                T::ONE,
-                &x[0][block * ROWS * i..][..rows * i],
-                Trans::No,
-                x[1],
-                Trans::Transpose,
-                T::ONE,
-                y,
-            );
+            let onto = match x.get(2) {
+                Some(b) => {
+                    y.chunks_exact_mut(o).for_each(|y| y.copy_from_slice(b));
+                    Write::Add
+                }
+                None => Write::Set,
+            };
+            product([rows, i, o], (&x[0][block * ROWS * i..], [i, 1]), (wt, o), (y, o), onto);
         });
     }
 
     fn backward(&self, x: &[&[T]], _: &[T], _: &[T], dy: &[T], dx: &mut [Option<(&mut [T], Write)>], _: &mut [T]) {
         let (i, o) = (self.i, self.o);
         check_len("linear layer", "dy", self.rows * o, dy.len());
-        let beta = |onto: Write| if onto == Write::Set { T::ZERO } else { T::ONE };
         if let Some((dx, onto)) = check::want(dx, 0) {
             self.par.chunks(dx, ROWS * i, |block, dx| {
                 let rows = dx.len() / i;
-                let dy = &dy[block * ROWS * o..][..rows * o];
-                gemm([rows, o, i], T::ONE, dy, Trans::No, x[1], Trans::No, beta(onto), dx);
+                product([rows, o, i], (&dy[block * ROWS * o..], [o, 1]), (x[1], i), (dx, i), onto);
             });
         }
         if let Some((dw, onto)) = check::want(dx, 1) {
-            gemm([o, self.rows, i], T::ONE, dy, Trans::Transpose, x[0], Trans::No, beta(onto), dw);
+            // Rows of x that stay in the cache while all of a block's weights take their part.
+            self.par.chunks(dw, PANEL * i, |block, dw| {
+                let outputs = dw.len() / i;
+                for r in (0..self.rows).step_by(DEPTH) {
+                    let depth = DEPTH.min(self.rows - r);
+                    let onto = if r == 0 { onto } else { Write::Add };
+                    let dy = &dy[r * o + block * PANEL..];
+                    product([outputs, depth, i], (dy, [1, o]), (&x[0][r * i..], i), (dw, i), onto);
+                }
+            });
         }
         if let Some((db, onto)) = check::want(dx, 2) {
-            for (j, b) in db.iter_mut().enumerate() {
-                write(b, T::of((0..self.rows).map(|r| dy[r * o + j].f64()).sum()), onto);
-            }
+            self.par.chunks(db, PANEL, |block, db| {
+                let mut sums = [0.0f64; PANEL];
+                let sums = &mut sums[..db.len()];
+                for dy in dy.chunks_exact(o) {
+                    let dy = &dy[block * PANEL..][..sums.len()];
+                    sums.iter_mut().zip(dy).for_each(|(s, dy)| *s += dy.f64());
+                }
+                db.iter_mut().zip(sums).for_each(|(b, s)| write(b, T::of(*s), onto));
+            });
         }
     }
 }

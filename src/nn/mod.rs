@@ -2,12 +2,14 @@
 //!
 //! Arrays are laid out as `[n, channels, (z,) y, x]`.
 //!
-//! - Convolution: [`Conv2d`], [`Conv3d`], [`ConvTranspose2d`], [`ConvTranspose3d`].
+//! - Convolution: [`Conv2d`], [`Conv3d`], [`ConvTranspose2d`], [`ConvTranspose3d`]; [`FourierConv2d`] for large
+//!   kernels, between which and the direct one [`convolution`] chooses.
 //! - Elements: [`Pointwise`] with its [`Activation`]s, [`PRelu`], [`Softmax`], [`Dropout`].
 //! - Normalisation: [`Norm`] (batch, instance, group) with [`BatchStatistics`], [`LayerNorm`].
 //! - Size: [`Pool2d`], [`Pool3d`], [`Resample2d`], [`Resample3d`], [`PixelShuffle`].
 //! - Matrices: [`Linear`].
-//! - Networks: [`Net`] records layers; [`unet`], [`attention_unet`], [`deep_image_prior`]; [`Init`], [`Weights`].
+//! - Networks: [`Net`] records layers; [`unet`], [`attention_unet`], [`deep_image_prior`]; [`Init`], [`Weights`],
+//!   [`RunningStatistics`].
 //! - Losses: [`PointLoss`], [`SsimLoss`], [`TvLoss`], [`FourierRingLoss`].
 //! - Attention: [`Attention`], [`MultiHeadAttention`], [`Gate`] with [`ChannelAttention`] and [`SpatialStatistics`].
 
@@ -30,7 +32,8 @@ pub use attention::{
     SpatialStatistics,
 };
 pub use conv::{
-    Conv, Conv2d, Conv3d, ConvParams, ConvTranspose, ConvTranspose2d, ConvTranspose3d, ConvTransposeParams, Padding,
+    Conv, Conv2d, Conv3d, ConvParams, ConvTranspose, ConvTranspose2d, ConvTranspose3d, ConvTransposeParams,
+    FourierConv2d, Padding, convolution,
 };
 pub use dense::{Dropout, Linear, LinearParams, Softmax};
 pub use layer_norm::{LayerNorm, LayerNormParams};
@@ -39,7 +42,8 @@ pub use loss::{
     TvLossParams,
 };
 pub use net::{
-    DipHead, DipParams, Init, Net, UnetParams, Weights, attention_gate, attention_unet, deep_image_prior, unet,
+    DipHead, DipMemory, DipParams, Init, Net, RunningStatistics, Statistics, UnetParams, Weights, attention_gate,
+    attention_unet, deep_image_prior, unet,
 };
 pub use norm::{BatchStatistics, Norm, NormOver, NormParams};
 pub use pool::{Pool, Pool2d, Pool3d, PoolParams, Pooling};

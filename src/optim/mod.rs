@@ -9,6 +9,7 @@
 //! - [`Lbfgs`]: limited-memory BFGS pairs and their two-loop product.
 //! - [`polak_ribiere`]: directions of nonlinear conjugate gradients.
 //! - [`Wolfe`], [`LineStep`]: the line search of the last two.
+//! - [`VarianceStop`]: when a deep image prior begins to fit the noise.
 //! - [`Schedule`], [`Shape`]: learning rates; [`Clip`]: gradients that are too large; [`moving_average`]: of weights.
 //!
 //! Sums of convex terms, some of which have a proximal map in the place of a gradient:
@@ -27,6 +28,7 @@ mod clip;
 mod condat_vu;
 mod conjugate_gradient;
 mod difference;
+mod early_stop;
 mod fista;
 mod lbfgs;
 mod minimize;
@@ -44,6 +46,7 @@ pub use clip::Clip;
 pub use condat_vu::condat_vu;
 pub use conjugate_gradient::polak_ribiere;
 pub use difference::Difference;
+pub use early_stop::{VarianceStop, VarianceStopParams};
 pub use fista::fista;
 pub use lbfgs::Lbfgs;
 pub(crate) use lbfgs::dot;

@@ -6,12 +6,15 @@
 
 pub(crate) mod conv;
 pub(crate) mod lines;
+pub(crate) mod product;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 #[cfg(target_arch = "x86_64")]
 mod x86_conv;
 #[cfg(target_arch = "x86_64")]
 mod x86_lines;
+#[cfg(target_arch = "x86_64")]
+mod x86_product;
 
 use num_complex::Complex;
 

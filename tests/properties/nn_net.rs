@@ -159,3 +159,72 @@ fn weights_that_do_not_fit_are_errors_and_change_nothing() {
     assert!(matches!(more.store(&mut session), Err(Error::Param { got, .. }) if got.contains("`d`")));
     assert_eq!(Weights::take(&session).unwrap(), two);
 }
+
+/// A small U-Net whose normalisations keep running statistics, on batches of three.
+fn running_net() -> (Session<f64>, RunningStatistics, NodeId, NodeId) {
+    let mut net = Net::<f64>::new(&Par::seq());
+    net.statistics = Statistics::Running;
+    let x = net.input("x", &[3, 2, 8, 8]);
+    let y = unet(&mut net, x, &UnetParams { channels: vec![3, 4], ..UnetParams::default() }).unwrap();
+    net.graph.output(y);
+    let loss = net.graph.abs2(y).unwrap();
+    let loss = net.graph.mean(loss).unwrap();
+    let (weights, running) = (net.initial(5).unwrap(), net.running());
+    let mut session = Session::new(&net.graph.plan(&[loss], PlanOptions::default()).unwrap()).unwrap();
+    weights.store(&mut session).unwrap();
+    running.reset(&mut session);
+    (session, running, x, y)
+}
+
+#[test]
+fn running_statistics_make_evaluation_independent_of_the_batch() {
+    let (mut s, running, x, y) = running_net();
+    let batches: Vec<Vec<f64>> = (0..4).map(|i| random(3 * 128, 10 + i)).collect();
+    for step in 0..200 {
+        s.set(x, &batches[step % 4]);
+        s.forward(Mode::Train { step: step as u64 }).unwrap();
+        running.update(&mut s, 0.05);
+    }
+    // The same image, beside others and beside itself.
+    let image = &batches[0][..128];
+    let mut evaluate = |all: &[f64], mode: Mode| {
+        s.set(x, all);
+        s.forward(mode).unwrap();
+        s.value(y)[..64].to_vec()
+    };
+    let beside_others = evaluate(&batches[0], Mode::Eval);
+    let alone = evaluate(&[image, image, image].concat(), Mode::Eval);
+    assert_eq!(beside_others, alone);
+    // In training it is not the same; and with statistics that fit the data, evaluation is close to training.
+    let training = evaluate(&batches[0], Mode::Train { step: 0 });
+    let distance = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt();
+    let size = distance(&training, &[0.0; 64]);
+    let apart = distance(&training, &beside_others);
+    assert!(apart > 1e-9 * size && apart < 0.3 * size, "{apart} {size}");
+}
+
+#[test]
+fn weights_keep_running_statistics_and_refuse_to_do_without() {
+    let (mut s, running, x, y) = running_net();
+    s.set(x, &random(3 * 128, 1));
+    s.forward(Mode::Train { step: 0 }).unwrap();
+    running.update(&mut s, 0.5);
+    let kept = running.take(&s).unwrap();
+    assert!(kept.get("down.0.0.mean").unwrap().as_slice().iter().any(|m| *m != 0.0));
+    s.forward(Mode::Eval).unwrap();
+    let want = s.value(y).to_vec();
+
+    let (mut other, running, x, y) = running_net();
+    other.set(x, &random(3 * 128, 1));
+    let mut incomplete = kept.clone();
+    let at = kept.entries.iter().position(|(n, _)| n == "up.0.1.variance").unwrap();
+    incomplete.entries.remove(at);
+    assert!(matches!(running.store(&incomplete, &mut other), Err(Error::Param { got, .. }) if got.contains("up.0.1")));
+    let mut wrong = kept.clone();
+    wrong.entries[at].1 = kept.get("head.weight").unwrap().clone();
+    assert!(matches!(running.store(&wrong, &mut other), Err(Error::Shape { .. })));
+    running.store(&kept, &mut other).unwrap();
+    other.forward(Mode::Eval).unwrap();
+    assert_eq!(other.value(y), want);
+    assert_eq!(running.take(&other).unwrap(), kept);
+}

@@ -8,6 +8,7 @@
 mod gate;
 pub(crate) mod head;
 mod multi_head;
+mod scores;
 mod sdpa;
 
 pub use gate::{ChannelAttention, Gate, GateOver, SpatialStatistics};

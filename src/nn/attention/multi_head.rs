@@ -2,7 +2,7 @@
 
 use crate::autodiff::{Function, Mode, Needs};
 use crate::error::{Error, check_len};
-use crate::nn::attention::head::{Head, Rows};
+use crate::nn::attention::head::{Head, Heads, Rows};
 use crate::nn::check;
 use crate::nn::dense::{Linear, LinearParams};
 use crate::op::Write;
@@ -21,7 +21,7 @@ pub struct MultiHeadParams {
     pub dim: usize,
     /// Heads, a divisor of `dim`.
     pub heads: usize,
-    /// On how many threads: a task is a head.
+    /// On how many threads: a task is a head, or a part of its queries where there are few heads.
     pub par: Par,
 }
 
@@ -47,14 +47,13 @@ impl Default for MultiHeadParams {
 /// A. Vaswani et al., arXiv 1706.03762, section 3.2.2.
 #[derive(Clone, Debug)]
 pub struct MultiHeadAttention {
-    head: Head,
+    all: Heads,
     b: usize,
     t: usize,
     e: usize,
     heads: usize,
     input: Linear,
     output: Linear,
-    par: Par,
 }
 
 impl MultiHeadAttention {
@@ -74,14 +73,13 @@ impl MultiHeadAttention {
         let linear = |outputs| Linear::new(&LinearParams { dims: vec![b, t, e], outputs, par: params.par.clone() });
         let d = e / heads;
         Ok(MultiHeadAttention {
-            head: Head { n: t, m: t, d, e: d },
+            all: Heads { head: Head { n: t, m: t, d, e: d }, count: b * heads, par: params.par.clone() },
             b,
             t,
             e,
             heads,
             input: linear(3 * e)?,
             output: linear(e)?,
-            par: params.par.clone(),
         })
     }
 
@@ -94,12 +92,12 @@ impl MultiHeadAttention {
     fn rows<'a, T>(&self, data: &'a [T], task: usize, parts: usize, part: usize) -> Rows<'a, T> {
         let (image, head) = (task / self.heads, task % self.heads);
         let stride = parts * self.e;
-        Rows { data, base: image * self.t * stride + part * self.e + head * self.head.d, stride }
+        Rows { data, base: image * self.t * stride + part * self.e + head * self.all.head.d, stride }
     }
 
     /// Copies between arrays (b, heads, t, d) and (b, t, parts · E).
     fn interleave<T: Real>(&self, by_head: &[T], parts: usize, part: usize, out: &mut [T]) {
-        let d = self.head.d;
+        let d = self.all.head.d;
         for (i, row) in by_head.chunks_exact(d).enumerate() {
             let (image, head, token) = (i / (self.heads * self.t), i / self.t % self.heads, i % self.t);
             let at = (image * self.t + token) * parts * self.e + part * self.e + head * d;
@@ -121,9 +119,9 @@ impl<T: Real> Function<T> for MultiHeadAttention {
     }
 
     fn scratch_len(&self, _: &[&Space]) -> usize {
-        // The gradients of Q, K, V by head; those of the concatenated heads and of Q, K, V as they lie.
+        // The gradients of Q, K, V by head; those of the concatenated heads and of Q, K, V as they lie; the projection's.
         let words = self.b * self.t * self.e;
-        7 * words + self.par.count() * self.head.scratch_len()
+        7 * words + self.all.scratch_len() + 3 * self.e * self.e
     }
 
     fn forward(&self, x: &[&[T]], y: &mut [T], tape: &mut [T], scratch: &mut [T], mode: Mode) {
@@ -131,19 +129,12 @@ impl<T: Real> Function<T> for MultiHeadAttention {
         let [qkv, heads, _] = self.tape_parts();
         let (qkv, rest) = tape.split_at_mut(qkv);
         let (joined, l) = rest.split_at_mut(heads);
-        self.input.forward(&[x[0], x[1], x[2]], qkv, &mut [], &mut [], mode);
+        self.input.forward(&[x[0], x[1], x[2]], qkv, &mut [], scratch, mode);
         let qkv = &*qkv;
         let (by_head, scratch) = scratch.split_at_mut(self.b * self.t * self.e);
-        let mut states: Vec<&mut [T]> =
-            scratch.chunks_exact_mut(self.head.scratch_len()).take(self.par.count()).collect();
-        let mut out: Vec<_> = by_head.chunks_exact_mut(self.t * self.head.d).zip(l.chunks_exact_mut(self.t)).collect();
-        self.par.chunks_with(&mut out, 1, &mut states, |task, out, scratch| {
-            let (o, l) = &mut out[0];
-            let rows = |part| self.rows(qkv, task, 3, part);
-            self.head.forward(rows(0), rows(1), rows(2), o, l, scratch);
-        });
+        self.all.forward(|which, task| self.rows(qkv, task, 3, which), by_head, l, scratch);
         self.interleave(by_head, 1, 0, joined);
-        self.output.forward(&[joined, x[3], x[4]], y, &mut [], &mut [], mode);
+        self.output.forward(&[joined, x[3], x[4]], y, &mut [], scratch, mode);
     }
 
     fn backward(
@@ -173,22 +164,15 @@ impl<T: Real> Function<T> for MultiHeadAttention {
         self.output.backward(&[joined, x[3]], &[], &[], dy, &mut out, &mut []);
         let d_joined = &*d_joined;
 
-        let mut states: Vec<&mut [T]> =
-            scratch.chunks_exact_mut(self.head.scratch_len()).take(self.par.count()).collect();
-        let len = self.t * self.head.d;
         let (dq, rest) = by_head.split_at_mut(words);
         let (dk, dv) = rest.split_at_mut(words);
-        let mut parts: Vec<_> = dq
-            .chunks_exact_mut(len)
-            .zip(dk.chunks_exact_mut(len).zip(dv.chunks_exact_mut(len)))
-            .map(|(q, (k, v))| [Some((q, Write::Set)), Some((k, Write::Set)), Some((v, Write::Set))])
-            .collect();
-        self.par.chunks_with(&mut parts, 1, &mut states, |task, out, scratch| {
-            let rows = |part| self.rows(qkv, task, 3, part);
-            let (o, d_o) = (self.rows(joined, task, 1, 0), self.rows(d_joined, task, 1, 0));
-            let l = &l[task * self.t..][..self.t];
-            self.head.backward(rows(0), rows(1), rows(2), o, l, d_o, &mut out[0], scratch);
-        });
+        let out = [&mut *dq, &mut *dk, &mut *dv].map(|d| Some((d, Write::Set)));
+        let rows = |which: usize, task: usize| match which {
+            3 => self.rows(joined, task, 1, 0),
+            4 => self.rows(d_joined, task, 1, 0),
+            part => self.rows(qkv, task, 3, part),
+        };
+        self.all.backward(rows, l, out, scratch);
         for (part, by_head) in [&*dq, &*dk, &*dv].into_iter().enumerate() {
             self.interleave(by_head, 3, part, d_qkv);
         }

@@ -2,7 +2,7 @@
 
 use crate::autodiff::{Function, Mode, Needs};
 use crate::error::{Error, check_len};
-use crate::nn::attention::head::{Gradients, Head, Rows};
+use crate::nn::attention::head::{Head, Heads, Rows};
 use crate::nn::check;
 use crate::op::Write;
 use crate::par::Par;
@@ -22,7 +22,7 @@ pub struct AttentionParams {
     pub dim: usize,
     /// Elements of a value, e.
     pub value_dim: usize,
-    /// On how many threads: a task is a head.
+    /// On how many threads: a task is a head, or a part of its queries where there are few heads.
     pub par: Par,
 }
 
@@ -49,10 +49,8 @@ impl Default for AttentionParams {
 /// A. Vaswani et al., arXiv 1706.03762, eq. (1); the tiling: T. Dao et al., arXiv 2205.14135, section 3.
 #[derive(Clone, Debug)]
 pub struct Attention {
-    head: Head,
-    count: usize,
+    heads: Heads,
     dims: [[usize; 4]; 4],
-    par: Par,
 }
 
 impl Attention {
@@ -77,7 +75,17 @@ impl Attention {
             [dims(p.queries, p.dim), dims(p.keys, p.dim), dims(p.keys, p.value_dim), dims(p.queries, p.value_dim)];
         dims.iter().try_for_each(|d| checked_len(d).map(|_| ()))?;
         let head = Head { n: p.queries, m: p.keys, d: p.dim, e: p.value_dim };
-        Ok(Attention { head, count: p.heads[0] * p.heads[1], dims, par: p.par.clone() })
+        let count = checked_len(&p.heads)?;
+        checked_len(&[count, p.keys + p.queries, p.dim + p.value_dim, 8])?;
+        Ok(Attention { heads: Heads { head, count, par: p.par.clone() }, dims })
+    }
+}
+
+impl Attention {
+    /// The rows of one head: of Q, K, V, O, dO.
+    fn rows<'a, T>(&self, data: &'a [T], which: usize, head: usize) -> Rows<'a, T> {
+        let [_, _, len, stride] = self.dims[which.min(3)];
+        Rows { data, base: head * len * stride, stride }
     }
 }
 
@@ -89,27 +97,20 @@ impl<T: Real> Function<T> for Attention {
     }
 
     fn needs(&self, _: &[&Space]) -> Needs {
-        Needs { inputs: vec![0, 1, 2], output: true, tape_len: self.count * self.head.n }
+        Needs { inputs: vec![0, 1, 2], output: true, tape_len: self.heads.count * self.heads.head.n }
     }
 
     fn scratch_len(&self, _: &[&Space]) -> usize {
-        self.par.count() * self.head.scratch_len()
+        self.heads.scratch_len()
     }
 
     fn forward(&self, x: &[&[T]], y: &mut [T], tape: &mut [T], scratch: &mut [T], _: Mode) {
-        let Head { n, m, d, e } = self.head;
-        check_len("attention", "q", self.count * n * d, x[0].len());
-        check_len("attention", "k", self.count * m * d, x[1].len());
-        check_len("attention", "v", self.count * m * e, x[2].len());
-        check_len("attention", "y", self.count * n * e, y.len());
-        let mut states: Vec<&mut [T]> =
-            scratch.chunks_exact_mut(self.head.scratch_len()).take(self.par.count()).collect();
-        let mut out: Vec<_> = y.chunks_exact_mut(n * e).zip(tape.chunks_exact_mut(n)).collect();
-        self.par.chunks_with(&mut out, 1, &mut states, |i, out, scratch| {
-            let (o, l) = &mut out[0];
-            let rows = |which: usize, len: usize, d: usize| Rows { data: x[which], base: i * len * d, stride: d };
-            self.head.forward(rows(0, n, d), rows(1, m, d), rows(2, m, e), o, l, scratch);
-        });
+        let Head { n, m, d, e } = self.heads.head;
+        for (name, got, len) in [("q", x[0], n * d), ("k", x[1], m * d), ("v", x[2], m * e)] {
+            check_len("attention", name, self.heads.count * len, got.len());
+        }
+        check_len("attention", "y", self.heads.count * n * e, y.len());
+        self.heads.forward(|which, head| self.rows(x[which], which, head), y, tape, scratch);
     }
 
     fn backward(
@@ -121,22 +122,11 @@ impl<T: Real> Function<T> for Attention {
         dx: &mut [Option<(&mut [T], Write)>],
         scratch: &mut [T],
     ) {
-        let Head { n, m, d, e } = self.head;
-        check_len("attention", "dy", self.count * n * e, dy.len());
-        let mut states: Vec<&mut [T]> =
-            scratch.chunks_exact_mut(self.head.scratch_len()).take(self.par.count()).collect();
-        // The part of each gradient that belongs to a head.
-        let mut out: Vec<Gradients<'_, T>> = (0..self.count).map(|_| [None, None, None]).collect();
-        for (which, (dx, len)) in dx.iter_mut().zip([n * d, m * d, m * e]).enumerate() {
-            if let Some((dx, onto)) = dx {
-                dx.chunks_exact_mut(len).zip(&mut out).for_each(|(part, out)| out[which] = Some((part, *onto)));
-            }
-        }
-        self.par.chunks_with(&mut out, 1, &mut states, |i, out, scratch| {
-            let rows = |data, len: usize, d: usize| Rows { data, base: i * len * d, stride: d };
-            let (q, k, v) = (rows(x[0], n, d), rows(x[1], m, d), rows(x[2], m, e));
-            let (o, d_o) = (rows(y, n, e), rows(dy, n, e));
-            self.head.backward(q, k, v, o, &tape[i * n..][..n], d_o, &mut out[0], scratch);
-        });
+        let Head { n, e, .. } = self.heads.head;
+        check_len("attention", "dy", self.heads.count * n * e, dy.len());
+        let all = [x[0], x[1], x[2], y, dy];
+        let [dq, dk, dv] = dx else { panic!("attention has three inputs") };
+        let out = [dq, dk, dv].map(|d| d.as_mut().map(|(d, onto)| (&mut **d, *onto)));
+        self.heads.backward(|which, head| self.rows(all[which], which, head), tape, out, scratch);
     }
 }

@@ -106,13 +106,35 @@ pub type Conv3d = Conv<3>;
 /// # Ok::<(), exitwave::Error>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Conv<const D: usize> {
-    g: Geometry,
-    correlate: Correlate,
-    spread: Spread,
-    weights: WeightGradient,
-    dims: Dims,
-    par: Par,
+pub struct Conv<const D: usize>(Kernels);
+
+/// What a convolution and its adjoint share: sizes, the three kernels, threads.
+#[derive(Clone, Debug)]
+pub(super) struct Kernels {
+    pub g: Geometry,
+    pub correlate: Correlate,
+    pub spread: Spread,
+    pub weights: WeightGradient,
+    pub dims: Dims,
+    pub par: Par,
+}
+
+impl Kernels {
+    pub fn new(g: Geometry, dims: Dims, par: &Par) -> Self {
+        let (correlate, spread, weights) = (Correlate::new(&g), Spread::new(&g), WeightGradient::new(&g));
+        Kernels { g, correlate, spread, weights, dims, par: par.clone() }
+    }
+
+    /// The output's space for these inputs; the bias may be absent.
+    pub fn infer(&self, op: &'static str, inputs: &[&Space]) -> Result<Space, Error> {
+        check::spaces(op, inputs, &[&self.dims.x, &self.dims.w, &self.dims.b], 1)?;
+        Ok(Space::real(&self.dims.y))
+    }
+
+    pub fn scratch_len(&self) -> usize {
+        let threads = self.par.count();
+        self.correlate.scratch_len(threads).max(self.spread.scratch_len(threads)).max(self.weights.scratch_len(threads))
+    }
 }
 
 /// Dimensions of x, w, b and y.
@@ -167,41 +189,36 @@ impl<const D: usize> Conv<D> {
             b: [params.out_channels],
             y: [&[g.n, params.out_channels], &g.axes.map(|a| a.output)[3 - D..]].concat(),
         };
-        Ok(Conv {
-            correlate: Correlate::new(&g),
-            spread: Spread::new(&g),
-            weights: WeightGradient::new(&g),
-            g,
-            dims,
-            par: params.par.clone(),
-        })
+        Ok(Conv(Kernels::new(g, dims, &params.par)))
     }
 
     /// Dimensions of the output.
     pub fn out_dims(&self) -> &[usize] {
-        &self.dims.y
+        &self.0.dims.y
     }
 
     /// Dimensions of the input.
     pub fn in_dims(&self) -> &[usize] {
-        &self.dims.x
+        &self.0.dims.x
     }
 
-    #[cfg(test)]
     pub(super) fn geometry(&self) -> &Geometry {
-        &self.g
+        &self.0.g
+    }
+
+    pub(super) fn dims(&self) -> &Dims {
+        &self.0.dims
     }
 
     /// Dimensions of the weights.
     pub fn weight_dims(&self) -> &[usize] {
-        &self.dims.w
+        &self.0.dims.w
     }
 }
 
 impl<T: Real, const D: usize> Function<T> for Conv<D> {
     fn infer(&self, inputs: &[&Space]) -> Result<Space, Error> {
-        check::spaces("convolution", inputs, &[&self.dims.x, &self.dims.w, &self.dims.b], 1)?;
-        Ok(Space::real(&self.dims.y))
+        self.0.infer("convolution", inputs)
     }
 
     fn needs(&self, _: &[&Space]) -> Needs {
@@ -209,15 +226,14 @@ impl<T: Real, const D: usize> Function<T> for Conv<D> {
     }
 
     fn scratch_len(&self, _: &[&Space]) -> usize {
-        let threads = self.par.count();
-        self.correlate.scratch_len(threads).max(self.spread.scratch_len(threads)).max(self.weights.scratch_len(threads))
+        self.0.scratch_len()
     }
 
     fn forward(&self, x: &[&[T]], y: &mut [T], _: &mut [T], scratch: &mut [T], _: Mode) {
-        check_len("convolution", "x", self.g.x_len(), x[0].len());
-        check_len("convolution", "w", self.g.w_len(), x[1].len());
-        check_len("convolution", "y", self.g.y_len(), y.len());
-        self.correlate.run(x[0], x[1], x.get(2).copied(), y, Write::Set, scratch, &self.par);
+        check_len("convolution", "x", self.0.g.x_len(), x[0].len());
+        check_len("convolution", "w", self.0.g.w_len(), x[1].len());
+        check_len("convolution", "y", self.0.g.y_len(), y.len());
+        self.0.correlate.run(x[0], x[1], x.get(2).copied(), y, Write::Set, scratch, &self.0.par);
     }
 
     fn backward(
@@ -229,16 +245,16 @@ impl<T: Real, const D: usize> Function<T> for Conv<D> {
         dx: &mut [Option<(&mut [T], Write)>],
         scratch: &mut [T],
     ) {
-        check_len("convolution", "dy", self.g.y_len(), dy.len());
+        check_len("convolution", "dy", self.0.g.y_len(), dy.len());
         if let Some((dx, onto)) = check::want(dx, 0) {
-            check_len("convolution", "dx", self.g.x_len(), dx.len());
-            self.spread.run(dy, x[1], None, dx, onto, scratch, &self.par);
+            check_len("convolution", "dx", self.0.g.x_len(), dx.len());
+            self.0.spread.run(dy, x[1], None, dx, onto, scratch, &self.0.par);
         }
         let [_, dw, rest @ ..] = dx else { return };
         let (dw, db) = (check::want(std::slice::from_mut(dw), 0), check::want(rest, 0));
         if dw.is_some() || db.is_some() {
-            check_len("convolution", "x", self.g.x_len(), x[0].len());
-            self.weights.run(x[0], dy, dw, db, scratch, &self.par);
+            check_len("convolution", "x", self.0.g.x_len(), x[0].len());
+            self.0.weights.run(x[0], dy, dw, db, scratch, &self.0.par);
         }
     }
 }

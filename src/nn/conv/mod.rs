@@ -1,6 +1,7 @@
 //! Convolution and its gradients in one, two and three dimensions.
 //!
 //! - [`Conv`] ([`Conv2d`], [`Conv3d`]): the layer; stride, dilation, padding, groups, bias.
+//! - [`FourierConv2d`]: the same for large kernels; [`convolution`] chooses.
 //! - [`ConvTranspose`] ([`ConvTranspose2d`], [`ConvTranspose3d`]): its adjoint as a layer.
 //!
 //! Inside: `geometry` has sizes and which pixel a tap reads, `correlate` the forward pass, `spread` the data gradient
@@ -8,6 +9,7 @@
 //! `simd::conv`.
 
 pub(crate) mod correlate;
+mod fourier;
 pub(crate) mod geometry;
 mod layer;
 #[cfg(test)]
@@ -17,5 +19,6 @@ mod transposed;
 pub(crate) mod weight_gradient;
 pub(crate) use layer::three;
 
+pub use fourier::{FourierConv2d, convolution};
 pub use layer::{Conv, Conv2d, Conv3d, ConvParams, Padding};
 pub use transposed::{ConvTranspose, ConvTranspose2d, ConvTranspose3d, ConvTransposeParams};

@@ -4,11 +4,9 @@ use crate::autodiff::{Function, Mode, Needs};
 use crate::error::{Error, check_len};
 use crate::nn::check;
 use crate::nn::conv::Padding;
-use crate::nn::conv::correlate::Correlate;
 use crate::nn::conv::geometry::{Axis, Geometry};
-use crate::nn::conv::layer::{Dims, per_group, three};
-use crate::nn::conv::spread::Spread;
-use crate::nn::conv::weight_gradient::{WeightGradient, row_sum};
+use crate::nn::conv::layer::{Dims, Kernels, per_group, three};
+use crate::nn::conv::weight_gradient::row_sum;
 use crate::op::{Write, write};
 use crate::par::Par;
 use crate::real::Real;
@@ -81,14 +79,7 @@ pub type ConvTranspose3d = ConvTranspose<3>;
 /// # References
 /// V. Dumoulin, F. Visin, arXiv 1603.07285, section 4.
 #[derive(Clone, Debug)]
-pub struct ConvTranspose<const D: usize> {
-    g: Geometry,
-    correlate: Correlate,
-    spread: Spread,
-    weights: WeightGradient,
-    dims: Dims,
-    par: Par,
-}
+pub struct ConvTranspose<const D: usize>(Kernels);
 
 impl<const D: usize> ConvTranspose<D> {
     /// A transposed convolution for inputs of this shape.
@@ -136,31 +127,23 @@ impl<const D: usize> ConvTranspose<D> {
             b: [params.out_channels],
             y: [&[g.n, params.out_channels], &g.axes.map(|a| a.input)[3 - D..]].concat(),
         };
-        Ok(ConvTranspose {
-            correlate: Correlate::new(&g),
-            spread: Spread::new(&g),
-            weights: WeightGradient::new(&g),
-            g,
-            dims,
-            par: params.par.clone(),
-        })
+        Ok(ConvTranspose(Kernels::new(g, dims, &params.par)))
     }
 
     /// Dimensions of the output.
     pub fn out_dims(&self) -> &[usize] {
-        &self.dims.y
+        &self.0.dims.y
     }
 
     /// Dimensions of the weights.
     pub fn weight_dims(&self) -> &[usize] {
-        &self.dims.w
+        &self.0.dims.w
     }
 }
 
 impl<T: Real, const D: usize> Function<T> for ConvTranspose<D> {
     fn infer(&self, inputs: &[&Space]) -> Result<Space, Error> {
-        check::spaces("transposed convolution", inputs, &[&self.dims.x, &self.dims.w, &self.dims.b], 1)?;
-        Ok(Space::real(&self.dims.y))
+        self.0.infer("transposed convolution", inputs)
     }
 
     fn needs(&self, _: &[&Space]) -> Needs {
@@ -168,15 +151,14 @@ impl<T: Real, const D: usize> Function<T> for ConvTranspose<D> {
     }
 
     fn scratch_len(&self, _: &[&Space]) -> usize {
-        let threads = self.par.count();
-        self.correlate.scratch_len(threads).max(self.spread.scratch_len(threads)).max(self.weights.scratch_len(threads))
+        self.0.scratch_len()
     }
 
     fn forward(&self, x: &[&[T]], y: &mut [T], _: &mut [T], scratch: &mut [T], _: Mode) {
-        check_len("transposed convolution", "x", self.g.y_len(), x[0].len());
-        check_len("transposed convolution", "w", self.g.w_len(), x[1].len());
-        check_len("transposed convolution", "y", self.g.x_len(), y.len());
-        self.spread.run(x[0], x[1], x.get(2).copied(), y, Write::Set, scratch, &self.par);
+        check_len("transposed convolution", "x", self.0.g.y_len(), x[0].len());
+        check_len("transposed convolution", "w", self.0.g.w_len(), x[1].len());
+        check_len("transposed convolution", "y", self.0.g.x_len(), y.len());
+        self.0.spread.run(x[0], x[1], x.get(2).copied(), y, Write::Set, scratch, &self.0.par);
     }
 
     fn backward(
@@ -188,20 +170,20 @@ impl<T: Real, const D: usize> Function<T> for ConvTranspose<D> {
         dx: &mut [Option<(&mut [T], Write)>],
         scratch: &mut [T],
     ) {
-        check_len("transposed convolution", "dy", self.g.x_len(), dy.len());
+        check_len("transposed convolution", "dy", self.0.g.x_len(), dy.len());
         if let Some((dx, onto)) = check::want(dx, 0) {
-            check_len("transposed convolution", "dx", self.g.y_len(), dx.len());
-            self.correlate.run(dy, x[1], None, dx, onto, scratch, &self.par);
+            check_len("transposed convolution", "dx", self.0.g.y_len(), dx.len());
+            self.0.correlate.run(dy, x[1], None, dx, onto, scratch, &self.0.par);
         }
         if let Some(dw) = check::want(dx, 1) {
-            check_len("transposed convolution", "x", self.g.y_len(), x[0].len());
-            self.weights.run(dy, x[0], Some(dw), None, scratch, &self.par);
+            check_len("transposed convolution", "x", self.0.g.y_len(), x[0].len());
+            self.0.weights.run(dy, x[0], Some(dw), None, scratch, &self.0.par);
         }
         if let Some((db, onto)) = check::want(dx, 2) {
-            let (channels, len) = (self.dims.b[0], self.g.input_len());
-            self.par.chunks(db, 1, |c, db| {
+            let (channels, len) = (self.0.dims.b[0], self.0.g.input_len());
+            self.0.par.chunks(db, 1, |c, db| {
                 let image = |n: usize| row_sum(&dy[(n * channels + c) * len..][..len]);
-                write(&mut db[0], (0..self.g.n).map(image).sum(), onto);
+                write(&mut db[0], (0..self.0.g.n).map(image).sum(), onto);
             });
         }
     }

@@ -15,6 +15,17 @@ pub enum DipHead {
     Squared(usize),
 }
 
+/// What [`deep_image_prior`] keeps for the backward pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DipMemory {
+    /// All that the backward pass reads.
+    #[default]
+    Keep,
+    /// What connects the scales; a scale is computed a second time before its backward pass
+    /// ([`crate::autodiff::Graph::checkpoint`]). The same bits, in less memory and more time.
+    Recompute,
+}
+
 /// Parameters of [`deep_image_prior`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct DipParams {
@@ -30,6 +41,8 @@ pub struct DipParams {
     pub head: DipHead,
     /// Slope of the leaky ReLU.
     pub slope: f64,
+    /// What is kept for the backward pass.
+    pub memory: DipMemory,
 }
 
 impl DipParams {
@@ -46,6 +59,7 @@ impl DipParams {
             mode: Padding::Zero,
             head: DipHead::Pointwise(4),
             slope: 0.01,
+            memory: DipMemory::Keep,
         }
     }
 
@@ -90,10 +104,18 @@ pub fn deep_image_prior<T: Real>(net: &mut Net<T>, x: NodeId, p: &DipParams) -> 
         return Err(Error::param("channels and skips", got, "as many, at least one, none of them 0"));
     }
     let l = Activation::LeakyRelu { slope: p.slope };
+    // A scale ends a segment.
+    let end = |net: &mut Net<T>, y: NodeId| {
+        if p.memory == DipMemory::Recompute {
+            net.graph.checkpoint(y);
+        }
+        y
+    };
     let mut entering = vec![x];
     for (i, &c) in p.channels.iter().enumerate() {
         let y = net.conv_norm(&format!("down.{i}.0"), entering[i], c, [3, 2], p.mode, l)?;
-        entering.push(net.conv_norm(&format!("down.{i}.1"), y, c, [3, 1], p.mode, l)?);
+        let y = net.conv_norm(&format!("down.{i}.1"), y, c, [3, 1], p.mode, l)?;
+        entering.push(end(net, y));
     }
     let mut y = entering[p.channels.len()];
     for (i, (&c, &s)) in p.channels.iter().zip(&p.skips).enumerate().rev() {
@@ -103,6 +125,7 @@ pub fn deep_image_prior<T: Real>(net: &mut Net<T>, x: NodeId, p: &DipParams) -> 
         let both = net.norm(&format!("up.{i}"), both, NormOver::Batch)?;
         y = net.conv_norm(&format!("up.{i}.0"), both, c, [3, 1], p.mode, l)?;
         y = net.conv_norm(&format!("up.{i}.1"), y, c, [1, 1], p.mode, l)?;
+        end(net, y);
     }
     let (kernel, hidden) = match p.head {
         DipHead::Pointwise(hidden) => (1, hidden),

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use crate::autodiff::{Function, Graph, NodeId};
 use crate::error::Error;
+use crate::nn::net::running::{NormState, RunningStatistics, Statistics};
 use crate::nn::net::weights::{Init, Weights};
 use crate::nn::{
-    Activation, Conv2d, Conv3d, ConvParams, ConvTranspose2d, ConvTranspose3d, ConvTransposeParams, Interpolation, Norm,
-    NormOver, NormParams, Padding, Pointwise, PointwiseParams, Pool2d, Pool3d, PoolParams, Pooling, Resample2d,
-    Resample3d, ResampleParams,
+    Activation, BatchStatistics, Conv3d, ConvParams, ConvTranspose2d, ConvTranspose3d, ConvTransposeParams,
+    Interpolation, Norm, NormOver, NormParams, Padding, Pointwise, PointwiseParams, Pool2d, Pool3d, PoolParams,
+    Pooling, Resample2d, Resample3d, ResampleParams, convolution,
 };
 use crate::par::Par;
 use crate::real::Real;
@@ -48,14 +49,18 @@ use crate::shape::Space;
 pub struct Net<T: Real> {
     /// What has been recorded.
     pub graph: Graph<T>,
+    /// By what batch normalisations that are recorded from now on evaluate.
+    pub statistics: Statistics,
     par: Par,
     init: Vec<(String, Vec<usize>, Init)>,
+    norms: Vec<NormState>,
 }
 
 impl<T: Real> Net<T> {
     /// A network without layers; its layers run on these threads.
     pub fn new(par: &Par) -> Self {
-        Net { graph: Graph::new(), par: par.clone(), init: Vec::new() }
+        let statistics = Statistics::default();
+        Net { graph: Graph::new(), statistics, par: par.clone(), init: Vec::new(), norms: Vec::new() }
     }
 
     /// On which threads the layers run.
@@ -109,6 +114,7 @@ impl<T: Real> Net<T> {
     }
 
     /// Convolution with bias: kernel k in every axis, step s, padding (k − 1)/2. Weights `name.weight`, `name.bias`.
+    /// Large kernels between few channels of images go by transforms ([`convolution`]).
     ///
     /// # Errors
     /// Those of [`crate::nn::Conv::new`]; [`Error::Unsupported`] for anything but images and volumes.
@@ -147,7 +153,7 @@ impl<T: Real> Net<T> {
         }
         let numbers = [kernel, stride, padding];
         let f: Arc<dyn Function<T>> = match size[..] {
-            [y, x] => Arc::new(Conv2d::new(&params([y, x], common, numbers))?),
+            [y, x] => convolution(&params([y, x], common, numbers))?,
             [z, y, x] => Arc::new(Conv3d::new(&params([z, y, x], common, numbers))?),
             _ => return Err(Error::Unsupported { what: "convolution".into() }),
         };
@@ -194,7 +200,8 @@ impl<T: Real> Net<T> {
         self.graph.call(f, &[x, w, b])
     }
 
-    /// Normalisation with ε = 10⁻⁵, by the statistics of the run at hand. Weights `name.gamma` (1) and `name.beta` (0).
+    /// Normalisation with ε = 10⁻⁵. Weights `name.gamma` (1) and `name.beta` (0). Over the batch, and with
+    /// [`Statistics::Running`], it has also the inputs `name.mean` and `name.variance`, which [`Net::running`] keeps.
     ///
     /// # Errors
     /// Those of [`Norm::new`].
@@ -203,7 +210,20 @@ impl<T: Real> Net<T> {
         let f = Norm::new(&NormParams { dims: dims.clone(), over, epsilon: 1e-5, par: self.par.clone() })?;
         let gamma = self.weight(format!("{name}.gamma"), &dims[1..2], Init::Constant(1.0));
         let beta = self.weight(format!("{name}.beta"), &dims[1..2], Init::Constant(0.0));
-        self.call(f, &[x, gamma, beta])
+        if over != NormOver::Batch || self.statistics == Statistics::Batch {
+            return self.call(f, &[x, gamma, beta]);
+        }
+        let [mean, variance] = ["mean", "variance"].map(|part| self.input(&format!("{name}.{part}"), &dims[1..2]));
+        let batch = BatchStatistics::new(&dims, &self.par)?;
+        let batch = self.call(batch, &[x])?;
+        self.graph.output(batch);
+        self.norms.push(NormState { name: name.to_string(), mean, variance, batch });
+        self.call(f, &[x, gamma, beta, mean, variance])
+    }
+
+    /// The running statistics of the batch normalisations recorded so far.
+    pub fn running(&self) -> RunningStatistics {
+        RunningStatistics { norms: self.norms.clone() }
     }
 
     /// A function of each element.
