@@ -1,25 +1,43 @@
 //! Lorentz microscopy: the phase that magnetic and electric fields give to an electron, its images out of focus, and the
 //! way back from images to phase and induction.
 mod function;
+mod gerchberg_saxton;
+mod holography;
+mod induction;
 mod kernels;
+mod magnetization;
+mod mansuripur;
 mod model;
 mod objective;
+mod phantom;
 mod precondition;
 mod problem;
 mod regularizer;
 mod retrieve;
 mod series;
 mod setting;
+mod superposition;
+mod tie;
 mod uncertainty;
+mod unwrap;
 mod variables;
 mod warp;
 
 pub use function::LorentzImages;
+pub use gerchberg_saxton::{GerchbergSaxton, GerchbergSaxtonParams, GerchbergSaxtonResult};
+pub use holography::{Hologram, HologramParams, HologramResult};
+pub use induction::{BeamDirection, InductionMap, Profile, contours, induction, phase_gradient, profile};
+pub use magnetization::{E_OVER_HBAR, Magnetization, electrostatic_phase};
+pub use mansuripur::{MansuripurParams, Surroundings, mansuripur};
 pub use model::{LorentzModel, LorentzParams};
 pub use objective::{Gradients, LorentzObjective, Loss};
+pub use phantom::{PhantomParams, Texture, WallKind, phantom};
 pub use precondition::Precondition;
 pub use regularizer::Regularizer;
 pub use retrieve::{Amplitude, Descent, Retrieval, RetrievalParams, RetrievalResult, Stage};
 pub use series::{Noise, add_noise};
 pub use setting::{ImageSetting, SETTING_WORDS, Word};
+pub use superposition::{linear_superposition, sphere_phase};
+pub use tie::{Edges, SeparatedPhase, Tie, TieParams};
+pub use unwrap::unwrap;
 pub use variables::{Freedom, FreeSettings};
