@@ -35,7 +35,7 @@ pub use phantom::{PhantomParams, Texture, WallKind, phantom};
 pub use precondition::Precondition;
 pub use regularizer::Regularizer;
 pub use retrieve::{Amplitude, Descent, Retrieval, RetrievalParams, RetrievalResult, Stage};
-pub use series::{Noise, add_noise};
+pub use series::{Noise, add_noise, noise_level};
 pub use setting::{ImageSetting, SETTING_WORDS, Word};
 pub use superposition::{linear_superposition, sphere_phase};
 pub use tie::{Edges, SeparatedPhase, Tie, TieParams};
