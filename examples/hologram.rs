@@ -4,7 +4,6 @@ mod support;
 
 use exitwave::io::npy;
 use exitwave::lorentz::{Hologram, HologramParams, contours};
-use exitwave::metrics::Plane;
 use exitwave::render::{Cell, ColorMap, Image, Panel, Pixel, Range};
 use exitwave::tensor::Tensor;
 use exitwave::units::Length;
@@ -16,7 +15,7 @@ hologram FILE [REFERENCE]: the phase of an off-axis electron hologram
 
   --pixel-nm P     pixel, where the file does not say (default 1)
   --aperture A     radius of the side band over the carrier (default 0.333)
-  --amplification N  of the contour map cos(N phase) (default 4)
+  --amplification N  of the contour map cos(N phase) (default 2)
   --out DIR        where PNG and arrays (.npy) go (default out/hologram)
 
 The last line printed is one JSON object.";
@@ -43,19 +42,26 @@ fn main() -> Result<(), Failure> {
     let found = Hologram::<f32>::new(dims, params)?.reconstruct(&hologram, reference.as_ref())?;
     let (period, azimuth) = found.fringes();
 
-    // What is left of the carrier, as a plane, says nothing.
-    let mut flat = found.phase.clone();
-    Plane::fit(flat.as_slice(), dims, None)?.subtract(flat.as_mut_slice(), dims)?;
-    let amplification: f64 = o.get("amplification", 4.0)?;
+    let amplification: f64 = o.get("amplification", 2.0)?;
     let mut panel = Panel::new(3);
     panel.cell = [340, 340];
     let pixel_size = Pixel::Length(pixel);
     let cells: [(&str, Vec<f64>, ColorMap, Option<&str>); 5] = [
         ("hologram", hologram.as_slice().iter().map(|v| f64::from(*v)).collect(), ColorMap::Grey, None),
-        ("amplitude over the reference", found.amplitude.as_slice().iter().map(|v| f64::from(*v)).collect(), ColorMap::Grey, Some("|ψ|")),
-        ("phase, wrapped", found.wrapped.as_slice().iter().map(|v| f64::from(*v)).collect(), ColorMap::Phase, Some("rad")),
+        (
+            "amplitude over the reference",
+            found.amplitude.as_slice().iter().map(|v| f64::from(*v)).collect(),
+            ColorMap::Grey,
+            Some("|ψ|"),
+        ),
+        (
+            "phase, wrapped",
+            found.wrapped.as_slice().iter().map(|v| f64::from(*v)).collect(),
+            ColorMap::Phase,
+            Some("rad"),
+        ),
         ("phase", found.phase.as_slice().iter().map(|v| f64::from(*v)).collect(), ColorMap::Viridis, Some("rad")),
-        ("contours", contours(&found.phase, amplification).into_vec(), ColorMap::Grey, None),
+        ("contours of the phase", contours(&found.phase, amplification).into_vec(), ColorMap::Grey, None),
     ];
     for (title, values, map, bar) in cells {
         let mut i = Image::real(&dims, &values)?;

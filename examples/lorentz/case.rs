@@ -97,7 +97,13 @@ impl Case {
     }
 
     /// The amplitude a retrieval starts from.
-    pub fn amplitude(&self, knowledge: Knowledge, images: &Tensor<f32>, noise: Noise, seed: u64) -> Result<Vec<f32>, Failure> {
+    pub fn amplitude(
+        &self,
+        knowledge: Knowledge,
+        images: &Tensor<f32>,
+        noise: Noise,
+        seed: u64,
+    ) -> Result<Vec<f32>, Failure> {
         match knowledge {
             Knowledge::Given => Ok(self.amplitude.clone()),
             Knowledge::Unknown => {
@@ -133,10 +139,8 @@ pub fn denoise(image: &[f32], dims: [usize; 2]) -> Result<Vec<f32>, Failure> {
     if sigma == 0.0 {
         return Ok(image.to_vec());
     }
-    let term = Term {
-        op: Arc::new(Difference::<f32>::new(&dims)?),
-        prox: Prox::Group { weight: 1.5 * sigma, parts: 2 },
-    };
+    let term =
+        Term { op: Arc::new(Difference::<f32>::new(&dims)?), prox: Prox::Group { weight: 1.5 * sigma, parts: 2 } };
     let fidelity = Prox::Squares { weight: 1.0, target: image.to_vec() };
     let params = ProximalParams { iterations: 200, tolerance: 1e-5 };
     Ok(pdhg(&fidelity, &[term], Some(image), 1.0, &params, &mut silent)?.x)
@@ -235,7 +239,12 @@ pub fn tie(case: &Case, images: &Tensor<f32>) -> Result<(f64, Tensor<f32>), Fail
 }
 
 /// Gerchberg–Saxton, from a constant.
-pub fn gs(case: &Case, images: &Tensor<f32>, amplitude: &[f32], iterations: usize) -> Result<(f64, Tensor<f32>), Failure> {
+pub fn gs(
+    case: &Case,
+    images: &Tensor<f32>,
+    amplitude: &[f32],
+    iterations: usize,
+) -> Result<(f64, Tensor<f32>), Failure> {
     let params = GerchbergSaxtonParams { series: case.series.clone(), iterations };
     let found =
         GerchbergSaxton::<f32>::new(&params)?.run(images, &vec![0.0; case.phase.len()], amplitude, &mut silent)?;

@@ -98,8 +98,29 @@ fn simulated(name: &str, pixel: Length) -> Result<Tensor<f32>, Failure> {
 
 fn main() -> Result<(), Failure> {
     let names = [
-        "phantom", "phase", "amplitude", "stack", "meta", "pixel-nm", "defocus-mm", "noise-percent", "energy-kev",
-        "cs-mm", "theta-mrad", "spread-nm", "unknown", "iterations-gs", "seed", "seeds", "prior", "strength", "smoothing", "coarse", "study", "threads", "out",
+        "phantom",
+        "phase",
+        "amplitude",
+        "stack",
+        "meta",
+        "pixel-nm",
+        "defocus-mm",
+        "noise-percent",
+        "energy-kev",
+        "cs-mm",
+        "theta-mrad",
+        "spread-nm",
+        "unknown",
+        "iterations-gs",
+        "seed",
+        "seeds",
+        "prior",
+        "strength",
+        "smoothing",
+        "coarse",
+        "study",
+        "threads",
+        "out",
     ];
     let o = Options::read(HELP, &names, &[])?;
     let text = |name: &str, default: &str| o.get(name, String::from(default));
@@ -120,7 +141,8 @@ fn main() -> Result<(), Failure> {
     if !meta.is_empty() {
         let m: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(&meta)?)?;
         let number = |key: &str, old: f64| m.get(key).and_then(|v| v.as_f64()).unwrap_or(old);
-        (pixel, energy) = (Length::nm(number("pixel_nm", pixel.to_nm())), Energy::kev(number("energy_kev", energy.to_kev())));
+        (pixel, energy) =
+            (Length::nm(number("pixel_nm", pixel.to_nm())), Energy::kev(number("energy_kev", energy.to_kev())));
         (cs, theta, spread) = (number("cs_mm", cs), number("theta_c_mrad", theta), number("spread_nm", spread));
         if let Some(d) = m.get("defocus_mm").and_then(|v| v.as_array()) {
             defocus = d.iter().filter_map(|v| v.as_f64()).collect();
@@ -367,11 +389,7 @@ fn picture(
         title: "loss, coarse to fine".into(),
         x_label: "iteration".into(),
         y_scale: exitwave::render::Scale::Log,
-        series: vec![Series {
-            x: (1..=loss.len()).map(|i| i as f64).collect(),
-            y: loss.to_vec(),
-            ..Series::default()
-        }],
+        series: vec![Series { x: (1..=loss.len()).map(|i| i as f64).collect(), y: loss.to_vec(), ..Series::default() }],
         span: 2,
         ..Plot::default()
     }));

@@ -3,9 +3,8 @@
 use std::time::Instant;
 
 use exitwave::lorentz::{
-    FreeSettings, Freedom, ImageSetting, LorentzParams, Noise, PhantomParams, Regularizer, Retrieval,
-    RetrievalParams, Stage,
-    Texture, Tie, TieParams, WallKind, add_noise, mansuripur, phantom, LorentzModel,
+    FreeSettings, Freedom, ImageSetting, LorentzModel, LorentzParams, Noise, PhantomParams, Regularizer, Retrieval,
+    RetrievalParams, Stage, Texture, Tie, TieParams, WallKind, add_noise, mansuripur, phantom,
 };
 use exitwave::observe::silent;
 use exitwave::optics::{Grid, SourceAngle};
@@ -82,9 +81,7 @@ pub fn joint(case: &Case, seeds: u64) -> Result<Value, Failure> {
         println!("θ_c started × {factor}: accuracy {a:.4}, θ_c/true {t:.4}");
         out.push(json!({ "theta_c_factor": factor, "ad": a, "theta_c_over_true": t }));
     }
-    for (name, mm) in
-        [("±1.6 ±0.15", [-1.6, -0.15, 0.15, 1.6]), ("−0.2 −0.1 1.5 1.6", [-0.2, -0.1, 1.5, 1.6])]
-    {
+    for (name, mm) in [("±1.6 ±0.15", [-1.6, -0.15, 0.15, 1.6]), ("−0.2 −0.1 1.5 1.6", [-0.2, -0.1, 1.5, 1.6])] {
         let case = case.at(&mm);
         let (mut acc, mut loss, mut shift, mut defocus, mut sigma) = (vec![], vec![], vec![], vec![], vec![]);
         for seed in 0..seeds {
@@ -111,8 +108,7 @@ pub fn joint(case: &Case, seeds: u64) -> Result<Value, Failure> {
                 ..case.series.clone()
             };
             let free = FreeSettings { defocus: Freedom::Each, shift: Freedom::Each, ..FreeSettings::NONE };
-            let right =
-                ad(&case, &moved.series, &images, &case.amplitude, Knowledge::Given, FreeSettings::NONE)?;
+            let right = ad(&case, &moved.series, &images, &case.amplitude, Knowledge::Given, FreeSettings::NONE)?;
             let found = ad(&case, &told, &images, &case.amplitude, Knowledge::Given, free)?;
             let (a, b) = (case.accuracy(&right.phase)?, case.accuracy(&found.phase)?);
             acc.push(b);
@@ -269,10 +265,12 @@ pub fn in_situ(par: &Par) -> Result<Value, Failure> {
         }
     }
     let (w, c) = (median(warm), median(cold));
-    println!("20 frames: from the last {w:.4} in {:.2} s ({} iterations), from scratch {c:.4} in {:.2} s ({})", seconds[0], iterations[0], seconds[1], iterations[1]);
+    println!(
+        "20 frames: from the last {w:.4} in {:.2} s ({} iterations), from scratch {c:.4} in {:.2} s ({})",
+        seconds[0], iterations[0], seconds[1], iterations[1]
+    );
     Ok(json!({ "warm": w, "cold": c, "warm_seconds": seconds[0], "cold_seconds": seconds[1] }))
 }
-
 
 /// The transport-of-intensity equation where there is no truth: a cut-off of a quarter of a cycle a micrometre.
 pub fn tie_of(case: &Case, images: &exitwave::tensor::Tensor<f32>) -> Result<exitwave::tensor::Tensor<f32>, Failure> {

@@ -26,6 +26,9 @@ pub struct LorentzImages<T: Real> {
     model: LorentzModel<T>,
 }
 
+/// Two real images, and complex: frame, wave, wave, rows.
+type Parts<'s, T> = (&'s mut [T], &'s mut [T], [&'s mut [Complex<T>]; 4]);
+
 impl<T: Real> LorentzImages<T> {
     /// The function of a model. Its images run one after the other; the model's threads are not used inside a graph.
     pub fn new(model: LorentzModel<T>) -> Self {
@@ -45,7 +48,7 @@ impl<T: Real> LorentzImages<T> {
     }
 
     /// The parts of the scratch: two images, then complex: frame, wave, rows.
-    fn bench<'s>(&self, scratch: &'s mut [T]) -> (&'s mut [T], &'s mut [T], [&'s mut [Complex<T>]; 4]) {
+    fn bench<'s>(&self, scratch: &'s mut [T]) -> Parts<'s, T> {
         let len = self.model.fft.len();
         let (complex, real) = scratch.split_at_mut(2 * (3 * len + self.model.fft.row_scratch_len()));
         let (plain, real) = real.split_at_mut(len);
@@ -175,4 +178,3 @@ impl<T: Real> Function<T> for LorentzImages<T> {
         }
     }
 }
-

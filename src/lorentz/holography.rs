@@ -145,7 +145,7 @@ impl<T: Real> Hologram<T> {
         for (i, z) in f.iter_mut().enumerate() {
             let turns = carrier[0] * (i / nx) as f64 + carrier[1] * (i % nx) as f64;
             let e = cis(-std::f64::consts::TAU * (turns - turns.floor()));
-            *z = *z * Complex::new(T::of(e.re), T::of(e.im));
+            *z *= Complex::new(T::of(e.re), T::of(e.im));
         }
         Ok(f)
     }

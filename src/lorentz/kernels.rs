@@ -26,7 +26,7 @@ fn sin_cos_f32(x: f32) -> (f32, f32) {
     let quadrant = shifted.to_bits();
     let r = ((x - n * A) - n * B) - n * C;
     let r2 = r * r;
-    let s = r + r * r2 * (-1.666_666_6e-1 + r2 * (8.333_330e-3 + r2 * (-1.984_09e-4 + r2 * 2.752_6e-6)));
+    let s = r + r * r2 * (-1.666_666_6e-1 + r2 * (8.333_33e-3 + r2 * (-1.984_09e-4 + r2 * 2.752_6e-6)));
     let c = 1.0 + r2 * (-0.5 + r2 * (4.166_666_4e-2 + r2 * (-1.388_873_6e-3 + r2 * 2.476_05e-5)));
     let swap = quadrant & 1 == 1;
     let (mut sin, mut cos) = if swap { (c, s) } else { (s, c) };
@@ -67,7 +67,7 @@ pub(crate) fn scaled_conj_product<T: Real>(x: &mut [Complex<T>], y: &[Complex<T>
 
 /// x ← x + y.
 pub(crate) fn add<T: Real>(x: &mut [Complex<T>], y: &[Complex<T>]) {
-    vectorized!({ x.iter_mut().zip(y).for_each(|(x, y)| *x = *x + *y) })
+    vectorized!({ x.iter_mut().zip(y).for_each(|(x, y)| *x += *y) })
 }
 
 /// I = |ψ|².

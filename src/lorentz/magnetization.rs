@@ -26,11 +26,7 @@ impl Magnetization {
     ///
     /// # Errors
     /// [`Error::Param`] for an empty grid or impossible voxels, [`Error::OutOfMemory`].
-    pub fn from_fn(
-        dims: [usize; 3],
-        voxel: [Length; 3],
-        f: impl Fn([f64; 3]) -> [f64; 3],
-    ) -> Result<Self, Error> {
+    pub fn from_fn(dims: [usize; 3], voxel: [Length; 3], f: impl Fn([f64; 3]) -> [f64; 3]) -> Result<Self, Error> {
         let n = checked_len(&dims)?;
         check_grid(dims, voxel)?;
         let mut parts: [Vec<f64>; 3] = [try_zeroed(n)?, try_zeroed(n)?, try_zeroed(n)?];
@@ -86,7 +82,11 @@ impl Magnetization {
 fn check_grid(dims: [usize; 3], voxel: [Length; 3]) -> Result<(), Error> {
     Grid { dims: [dims[1], dims[2]], sampling: [voxel[1], voxel[2]] }.check()?;
     if dims[0] == 0 || !(voxel[0] > Length::ZERO && voxel[0] <= Length::m(1.0)) {
-        return Err(Error::param("voxel", format!("{} × {}", dims[0], voxel[0]), "one or more slices of positive size"));
+        return Err(Error::param(
+            "voxel",
+            format!("{} × {}", dims[0], voxel[0]),
+            "one or more slices of positive size",
+        ));
     }
     Ok(())
 }
@@ -111,7 +111,7 @@ pub fn electrostatic_phase(
     if !mean_inner_potential.is_finite() {
         return Err(Error::param("mean_inner_potential", mean_inner_potential, "a finite number of volts"));
     }
-    if let Some(l) = mean_free_path.filter(|l| !(*l > Length::ZERO)) {
+    if let Some(l) = mean_free_path.filter(|l| *l <= Length::ZERO || !l.is_finite()) {
         return Err(Error::param("mean_free_path", l, "a positive length"));
     }
     let sigma = interaction_parameter(energy);

@@ -1,5 +1,30 @@
 //! Lorentz microscopy: the phase that magnetic and electric fields give to an electron, its images out of focus, and the
 //! way back from images to phase and induction.
+//!
+//! One forward model, [`LorentzModel`], simulates series and is what retrievals differentiate. Defocus is positive for
+//! underfocus, z is the direction of the beam unless a parameter says otherwise.
+//!
+//! **Forward**
+//! - [`Magnetization`], [`phantom`]: walls, vortices, skyrmions, islands; [`electrostatic_phase`].
+//! - [`mansuripur`]: the magnetic phase in Fourier space, for a beam in any direction; [`linear_superposition`] and
+//!   [`sphere_phase`]: the same by dipoles, and in closed form.
+//! - [`ImageSetting`], [`LorentzParams`], [`LorentzModel`]: the images of an object; [`add_noise`], [`noise_level`].
+//!
+//! **Back**
+//! - [`Tie`]: the transport-of-intensity equation, for series, flipped series and single images.
+//! - [`GerchbergSaxton`]: alternating projections.
+//! - [`Retrieval`]: by automatic differentiation, with the microscope's own numbers; [`LorentzObjective`]: its loss and
+//!   gradient; [`LorentzImages`]: the model as a function of a graph.
+//! - [`Regularizer`], [`Precondition`]: what is known of a phase, and coordinates in which it is found fast.
+//! - [`align_series`]: shift, rotation and magnification of images before anything else.
+//! - [`Hologram`]: off-axis holography; [`unwrap`].
+//!
+//! **Read-out**
+//! - [`induction`], [`contours`], [`profile`]; colours are `render::VectorMap`.
+//!
+//! The derivations are in `docs/lorentz.md`.
+
+mod align;
 mod function;
 mod gerchberg_saxton;
 mod holography;
@@ -23,6 +48,7 @@ mod unwrap;
 mod variables;
 mod warp;
 
+pub use align::{AlignParams, Alignment, align_pair, align_series};
 pub use function::LorentzImages;
 pub use gerchberg_saxton::{GerchbergSaxton, GerchbergSaxtonParams, GerchbergSaxtonResult};
 pub use holography::{Hologram, HologramParams, HologramResult};
@@ -40,4 +66,4 @@ pub use setting::{ImageSetting, SETTING_WORDS, Word};
 pub use superposition::{linear_superposition, sphere_phase};
 pub use tie::{Edges, SeparatedPhase, Tie, TieParams};
 pub use unwrap::unwrap;
-pub use variables::{Freedom, FreeSettings};
+pub use variables::{FreeSettings, Freedom};

@@ -318,7 +318,13 @@ impl<T: Real> LorentzModel<T> {
     }
 
     /// ψ = F⁻¹{ O T } into the bench; `frame` is used on the way.
-    pub(crate) fn wave(&self, t: &[Complex<T>], spectrum: &[Complex<T>], frame: &mut [Complex<T>], bench: &mut Bench<T>) {
+    pub(crate) fn wave(
+        &self,
+        t: &[Complex<T>],
+        spectrum: &[Complex<T>],
+        frame: &mut [Complex<T>],
+        bench: &mut Bench<T>,
+    ) {
         kernels::product(spectrum, t, frame);
         let scale = T::of(1.0 / self.fft.len() as f64);
         self.fft.inverse_from_transposed(frame, &mut bench.psi, scale, &mut bench.scratch);

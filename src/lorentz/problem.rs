@@ -99,13 +99,8 @@ impl<T: Real> Problem<T> {
                 let words = self.start_settings[k];
                 let mut change = [0.0; SETTING_WORDS];
                 change[var.word.index()] = if var.is_factor() { words[var.word.index()] } else { 1.0 };
-                curvature += self.objective.setting_curvature(
-                    &self.start_phase,
-                    &self.start_amplitude,
-                    &words,
-                    k,
-                    &change,
-                )?;
+                curvature +=
+                    self.objective.setting_curvature(&self.start_phase, &self.start_amplitude, &words, k, &change)?;
             }
             // A flat start (a constant object) says nothing about a setting: a unit it can grow from.
             let smallest = match self.variables[i].is_factor() {

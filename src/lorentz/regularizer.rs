@@ -164,7 +164,13 @@ impl Regularizer {
 }
 
 /// Rows of an array and one number each, filled together.
-fn zip_rows<T: Real>(par: &Par, rows: &mut [T], width: usize, sums: &mut [f64], f: impl Fn(usize, &mut [T]) -> f64 + Sync) {
+fn zip_rows<T: Real>(
+    par: &Par,
+    rows: &mut [T],
+    width: usize,
+    sums: &mut [f64],
+    f: impl Fn(usize, &mut [T]) -> f64 + Sync,
+) {
     let mut both: Vec<(&mut [T], &mut f64)> = rows.chunks_mut(width).zip(sums).collect();
     par.chunks(&mut both, 8, |i, part| {
         for (j, (row, sum)) in part.iter_mut().enumerate() {

@@ -67,11 +67,7 @@ fn dipole(r: [f64; 3], at: &[f64; 3], m: &[f64; 3], e: &[f64; 3], radius: f64) -
         return 0.0;
     }
     // (m × ρ) with x × y = z.
-    let cross = [
-        m[2] * rho[1] - m[1] * rho[2],
-        m[0] * rho[2] - m[2] * rho[0],
-        m[1] * rho[0] - m[0] * rho[1],
-    ];
+    let cross = [m[2] * rho[1] - m[1] * rho[2], m[0] * rho[2] - m[2] * rho[0], m[1] * rho[0] - m[0] * rho[1]];
     let inside = 1.0 - rho2 / (radius * radius);
     let part = if inside > 0.0 { 1.0 - inside * inside.sqrt() } else { 1.0 };
     (cross[0] * e[0] + cross[1] * e[1] + cross[2] * e[2]) / rho2 * part

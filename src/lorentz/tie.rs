@@ -147,7 +147,7 @@ impl<T: Real> Tie<T> {
             let (ky, kx) = (tau * self.k[0][i / mx], tau * self.k[1][i % mx]);
             // −Q/4π² · (2πi)(k_y + i k_x).
             let w = Complex::new(T::of(kx), T::of(-ky)).scale(self.inverse[i]);
-            *z = *z * w;
+            *z *= w;
         }
         self.nyquist(&mut f);
         self.fft.inverse(&mut f, &mut scratch);

@@ -105,7 +105,7 @@ pub(crate) fn variables(free: &FreeSettings, settings: &[[f64; SETTING_WORDS]]) 
         let ranges: Vec<_> = match free.of(word) {
             Freedom::Fixed => Vec::new(),
             Freedom::Common if relative => Vec::new(),
-            Freedom::Common => vec![0..n],
+            Freedom::Common => std::iter::once(0..n).collect(),
             Freedom::Each => (usize::from(relative)..n).map(|k| k..k + 1).collect(),
         };
         out.extend(ranges.into_iter().filter(|r| !dead(r)).map(|images| Variable { word, images, unit: 1.0 }));

@@ -27,7 +27,7 @@ struct Place {
 
 /// Keys' weights at the fraction t, and their derivatives.
 #[inline]
-fn keys(t: f64) -> ([f64; 4], [f64; 4]) {
+pub(crate) fn keys(t: f64) -> ([f64; 4], [f64; 4]) {
     let (t2, t3) = (t * t, t * t * t);
     (
         [
