@@ -97,9 +97,10 @@ fn fold<T: Real>(lanes: &mut [T; LANES], block: &[T]) {
 /// One pixel of the amplitude loss: from y and the measured a, `r² = (√y − a)²` and `∂r²/∂y = 1 − a/√y`.
 #[inline(always)]
 fn amplitude_pixel<T: Real>(y: T, a: T, tiny: T) -> (T, T) {
-    let m = y.sqrt().max(tiny);
+    // An interpolated intensity may overshoot below 0: there it has no root and no slope.
+    let m = y.max(tiny).sqrt();
     let r = m - a;
-    (r * r, r / m)
+    (r * r, if y > tiny { r / m } else { T::ZERO })
 }
 
 /// One pixel of the Poisson loss: `y − I − I ln(y/I)` and its derivative `1 − I/y`; half the deviance.
@@ -107,7 +108,7 @@ fn amplitude_pixel<T: Real>(y: T, a: T, tiny: T) -> (T, T) {
 fn poisson_pixel<T: Real>(y: T, i: T, tiny: T) -> (T, T) {
     let y = y.max(tiny);
     let log = if i > T::ZERO { i * (y / i).ln() } else { T::ZERO };
-    (y - i - log, T::ONE - i / y)
+    (y - i - log, if y > tiny { T::ONE - i / y } else { T::ZERO })
 }
 
 macro_rules! loss_loop {

@@ -230,6 +230,12 @@ impl Retrieval {
                 return Err(Error::Data { what: format!("{op}: a value that is not finite"), index });
             }
         }
+        let dims = [p.series.images.len(), ny, nx];
+        for t in std::iter::once(images).chain(weights) {
+            if t.dims() != dims {
+                return Err(Error::shape("Retrieval images", &dims, t.dims()));
+            }
+        }
         let mut settings: Vec<_> = p.series.images.iter().map(ImageSetting::to_words).collect();
         let mut phase = phase.to_vec();
         let mut fine_amplitude = amplitude.to_vec();

@@ -45,9 +45,10 @@ fn series(dims: [usize; 2], coherence: Coherence, turned: bool) -> LorentzParams
     }
 }
 
-/// A random object: phase about 0, amplitude about 1.
+/// A random object, weak enough that no interpolated intensity falls below 0.
 fn object(n: usize, seed: u64) -> [Vec<f64>; 2] {
-    [random(n, seed), random(n, seed + 1).iter().map(|a| 1.0 + 0.1 * a).collect()]
+    let part = |index, f: f64| random(n, index).into_iter().map(|v| f * v).collect::<Vec<_>>();
+    [part(seed, 0.1), part(seed + 1, 0.02).iter().map(|a| 1.0 + a).collect()]
 }
 
 fn coherences() -> impl Strategy<Value = Coherence> {

@@ -60,10 +60,11 @@ fn the_read_out_of_a_linear_phase_is_exact() {
 }
 
 /// A uniformly magnetised sphere on voxels: Fourier space, a sum of dipoles, and De Graef's closed form, for several
-/// beams. The staircase of the surface, smoothed by the part of every voxel that is inside, sets the difference.
+/// beams. What differs is the sum over voxels from the integral: with R = 12, 24, 26 voxels 3.7, 1.1 and 1.0 · 10⁻³ for
+/// the dipoles.
 #[test]
 fn mansuripur_linear_superposition_and_the_sphere_in_closed_form_agree_tilted_too() {
-    let (n, d) = (40usize, 10.0);
+    let (n, d) = (68usize, 4.0);
     let radius = 120.0;
     let direction = [0.3, 0.8, 0.52];
     let length = f64::sqrt(direction.iter().map(|m| m * m).sum());
@@ -78,7 +79,7 @@ fn mansuripur_linear_superposition_and_the_sphere_in_closed_form_agree_tilted_to
         f64::from(inside) / 216.0
     };
     let voxel = [Length::angstrom(d); 3];
-    let m = Magnetization::from_fn([26, n, n], voxel, |r| direction.map(|c| 1.5 * part(r) * c / length)).unwrap();
+    let m = Magnetization::from_fn([62, n, n], voxel, |r| direction.map(|c| 1.5 * part(r) * c / length)).unwrap();
     for degrees in [[0.0, 0.0], [30.0, 0.0], [-20.0, 40.0]] {
         let [a, b] = degrees.map(f64::to_radians);
         let beam = [a.cos() * b.cos(), a.sin(), a.cos() * b.sin()];
@@ -87,7 +88,7 @@ fn mansuripur_linear_superposition_and_the_sphere_in_closed_form_agree_tilted_to
             sphere_phase(at, Length::angstrom(radius), Induction::tesla(1.5), direction, beam).unwrap()
         });
         let params =
-            MansuripurParams { beam, padding: 8, surroundings: Surroundings::Isolated, ..MansuripurParams::default() };
+            MansuripurParams { beam, padding: 6, surroundings: Surroundings::Isolated, ..MansuripurParams::default() };
         let fourier = mansuripur(&m, &params).unwrap();
         let sum = linear_superposition(&m, beam, &Par::default()).unwrap();
         let norm = exact.as_slice().iter().map(|p| p * p).sum::<f64>().sqrt();
