@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use exitwave::lorentz::{
     Amplitude, FreeSettings, GerchbergSaxton, GerchbergSaxtonParams, ImageSetting, LorentzModel, LorentzParams, Noise,
-    Regularizer, Retrieval, RetrievalParams, RetrievalResult, Stage, Tie, TieParams, add_noise, noise_level,
+    Precondition, Regularizer, Retrieval, RetrievalParams, RetrievalResult, Stage, Tie, TieParams, add_noise,
+    noise_level,
 };
 use exitwave::metrics::{FrcParams, RingCorrelation, Threshold, normalised_correlation};
 use exitwave::observe::silent;
@@ -35,18 +36,22 @@ pub struct Prior {
     pub smoothing: f64,
     /// Binning of the first stage.
     pub coarse: usize,
+    /// Frequencies whose transfer, squared, is below this times σ²/n stay near the start: the floor of the preconditioner.
+    pub floor: f64,
+    /// When a stage ends.
+    pub tolerance: f64,
 }
 
 impl Default for Prior {
     fn default() -> Self {
-        Prior { linear: false, strength: 0.07, smoothing: 0.02, coarse: 4 }
+        Prior { linear: false, strength: 0.07, smoothing: 0.02, coarse: 4, floor: 0.05, tolerance: 1e-6 }
     }
 }
 
 impl Prior {
     /// For magnetic phases: piecewise linear.
     pub fn magnetic() -> Self {
-        Prior { linear: true, strength: 0.3, smoothing: 0.002, coarse: 4 }
+        Prior { linear: true, strength: 0.3, smoothing: 0.002, coarse: 4, floor: 0.05, tolerance: 1e-6 }
     }
 
     fn regularizer(&self, images: &Tensor<f32>, grid: &Grid) -> Result<Regularizer, Failure> {
@@ -175,11 +180,14 @@ pub fn ad(
     free: FreeSettings,
 ) -> Result<RetrievalResult<f32>, Failure> {
     let side = case.series.grid.dims[0];
+    let noise = noise_of_mean(images, &case.series.grid)?;
+    let floor = (case.prior.floor * noise * noise).clamp(1e-9, 0.1);
     let base = RetrievalParams {
         series: told.clone(),
         regularizer: case.prior.regularizer(images, &case.series.grid)?,
         amplitude: if knowledge == Knowledge::Unknown { Amplitude::Free } else { Amplitude::Known },
-        tolerance: 1e-6,
+        tolerance: case.prior.tolerance,
+        precondition: Precondition::Curvature { floor },
         ..RetrievalParams::default()
     };
     let defocus: Vec<Length> = told.images.iter().map(|i| i.defocus).collect();

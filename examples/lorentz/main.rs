@@ -43,7 +43,7 @@ lorentz: phase and induction from a focal series, by TIE, Gerchberg-Saxton and a
   --prior P          of the phase: constant (total variation) or linear (curvature) by pieces
                      (default linear for phantoms, constant else)
   --strength S       its weight over noise/sqrt(images) (default 0.07; linear 0.3), --smoothing E (0.02; 0.002),
-  --coarse B         and the binning of the first stage (4)
+  --coarse B         and the binning of the first stage (4), --floor F, --tolerance T of the descent
   --iterations-gs N  (default 200)
   --seed S           (default 1)
   --study S          table, joint, noise, dose, single or in-situ: the longer studies (--seeds K, default 5)
@@ -118,6 +118,8 @@ fn main() -> Result<(), Failure> {
         "strength",
         "smoothing",
         "coarse",
+        "floor",
+        "tolerance",
         "study",
         "threads",
         "out",
@@ -174,6 +176,8 @@ fn main() -> Result<(), Failure> {
         strength: o.get("strength", base.strength)?,
         smoothing: o.get("smoothing", base.smoothing)?,
         coarse: o.get("coarse", base.coarse)?,
+        floor: o.get("floor", base.floor)?,
+        tolerance: o.get("tolerance", base.tolerance)?,
         ..base
     };
     let case = Case { series, phase: phase.as_slice().to_vec(), amplitude, prior };
@@ -343,8 +347,8 @@ fn picture(
         Ok(Cell::Image(i))
     };
     panel.add(if truth { map("truth", &reference)? } else { Cell::Empty });
-    for f in all {
-        panel.add(map(f.name.split(' ').next().unwrap_or(f.name), &f.phase)?);
+    for (f, short) in all.iter().zip(["TIE", "GS", "AD"]) {
+        panel.add(map(short, &f.phase)?);
     }
 
     // Data, contours, wheel.
@@ -380,7 +384,7 @@ fn picture(
             x_label: "k / nm⁻¹".into(),
             y_range: Some([0.0, 1.0]),
             series: curves,
-            guides: vec![Guide { value: 0.5, label: "½".into(), ..Guide::default() }],
+            guides: vec![Guide { value: 0.5, label: "0.5".into(), ..Guide::default() }],
             span: 2,
             ..Plot::default()
         }));

@@ -15,6 +15,7 @@
 //! - [`GerchbergSaxton`]: alternating projections.
 //! - [`Retrieval`]: by automatic differentiation, with the microscope's own numbers; [`LorentzObjective`]: its loss and
 //!   gradient; [`LorentzImages`]: the model as a function of a graph.
+//! - [`Siprad`]: a single image with a deep image prior.
 //! - [`Regularizer`], [`Precondition`]: what is known of a phase, and coordinates in which it is found fast.
 //! - [`align_series`]: shift, rotation and magnification of images before anything else.
 //! - [`Hologram`]: off-axis holography; [`unwrap`].
@@ -41,6 +42,7 @@ mod regularizer;
 mod retrieve;
 mod series;
 mod setting;
+mod siprad;
 mod superposition;
 mod tie;
 mod uncertainty;
@@ -63,6 +65,7 @@ pub use regularizer::Regularizer;
 pub use retrieve::{Amplitude, Descent, Retrieval, RetrievalParams, RetrievalResult, Stage};
 pub use series::{Noise, add_noise, noise_level};
 pub use setting::{ImageSetting, SETTING_WORDS, Word};
+pub use siprad::{Siprad, SipradParams, SipradResult};
 pub use superposition::{linear_superposition, sphere_phase};
 pub use tie::{Edges, SeparatedPhase, Tie, TieParams};
 pub use unwrap::unwrap;
