@@ -78,6 +78,7 @@
 //! | | [`detect`] | counting statistics, detector response, dose fractionation |
 //! | 5 | [`stem`] | 4D data sets, virtual detectors, centre of mass, iDPC, iCOM, SSB, Wigner deconvolution, parallax |
 //! | | [`ptycho`] | iterative ptychography |
+//! | | [`lorentz`] | magnetic phase, Lorentz images, phase from focal series, induction maps, holography |
 //! | 6 | [`io`] | files (feature `io`, on by default) |
 //! | | [`render`] | pictures (feature `io`) |
 //!
@@ -137,6 +138,7 @@ pub mod fft;
 #[cfg(feature = "io")]
 pub mod io;
 pub mod linalg;
+pub mod lorentz;
 pub mod metrics;
 pub mod multislice;
 pub mod nn;

@@ -13,6 +13,7 @@
 //! - [`Aperture`]: hard, soft, cosine edge.
 //! - [`FocalSpread`], [`SourceAngle`], [`Coherence`]: partial coherence.
 //! - [`Ctf`]: the transfer function in two dimensions and along a radius.
+//! - [`LensTransfer`]: the transfer function of a lens of few terms with its derivatives, for fits.
 //! - [`Probe`]: the incident wave of unit intensity, anywhere.
 
 mod aberrations;
@@ -24,6 +25,7 @@ pub mod constants;
 pub mod conventions;
 mod ctf;
 mod grid;
+mod lens;
 mod probe;
 
 pub use aberrations::{Aberration, Aberrations, Cartesian, CartesianAberrations, Polar};
@@ -34,4 +36,5 @@ pub use coherence::{Coherence, FocalSpread, SourceAngle, coupled_envelope, spati
 pub use constants::{CODATA_2014, CODATA_2018, Constants, interaction_parameter, wavelength};
 pub use ctf::{Ctf, CtfParams};
 pub use grid::Grid;
+pub use lens::{LensNumbers, LensTransfer, LogGradient};
 pub use probe::{Probe, ProbeParams, UnitIntensity};

@@ -15,6 +15,7 @@
 //! | [`image`] | one image cell: scaling, resampling, decoration |
 //! | [`plot`] | one plot cell: axes, series, guides, legend |
 //! | [`panel`] | the grid |
+//! | [`vector`] | vector fields: hue for direction, arrows |
 //!
 //! ```
 //! use exitwave::render::{Cell, ColorMap, Image, Panel, Pixel};
@@ -44,6 +45,7 @@ pub mod plot;
 pub mod range;
 pub mod scale_bar;
 pub mod ticks;
+pub mod vector;
 
 pub use canvas::Rgb;
 pub use color::{ColorMap, composite};
@@ -51,3 +53,4 @@ pub use image::{Image, Pixel, Values};
 pub use panel::{Cell, Panel};
 pub use plot::{Axis, Guide, Legend, Line, Plot, Scale, Series};
 pub use range::Range;
+pub use vector::{VectorMap, colour_wheel};

@@ -9,6 +9,7 @@ mod fft;
 #[cfg(feature = "io")]
 mod io;
 mod linalg;
+mod lorentz;
 mod metrics;
 mod multislice;
 mod nn;

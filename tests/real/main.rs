@@ -5,5 +5,6 @@ mod support;
 
 mod formats;
 mod io;
+mod lorentz;
 mod ptycho;
 mod stem;

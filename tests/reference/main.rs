@@ -4,6 +4,7 @@
 mod dense;
 mod fft;
 mod linalg;
+mod lorentz;
 mod metrics;
 mod multislice;
 mod optics;

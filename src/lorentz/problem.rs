@@ -1,0 +1,184 @@
+//! The coordinates of a retrieval, from the vector that an optimiser sees to phase, amplitude and settings, and back
+//! for gradients.
+
+use crate::error::Error;
+use crate::lorentz::objective::Gradients;
+use crate::lorentz::precondition::Filter;
+use crate::lorentz::variables::{Variable, gradient_of, settings_of};
+use crate::lorentz::{Amplitude, LorentzObjective, Regularizer, SETTING_WORDS};
+use crate::real::Real;
+use crate::shape::try_zeroed;
+
+/// `x = [phase (ny, nx) | amplitude (ny, nx), if free | settings]`, all about 0:
+/// `φ = φ₀ + C x_φ`, `A = A₀ + u x_A`, settings by [`Variable`].
+#[derive(Debug)]
+pub(crate) struct Problem<T: Real> {
+    objective: LorentzObjective<T>,
+    filter: Option<Filter<T>>,
+    regularizer: Regularizer,
+    amplitude: Amplitude,
+    variables: Vec<Variable>,
+    start_settings: Vec<[f64; SETTING_WORDS]>,
+    start_phase: Vec<T>,
+    start_amplitude: Vec<T>,
+    amplitude_unit: T,
+    // What an evaluation needs.
+    phase: Vec<T>,
+    amplitude_now: Vec<T>,
+    scratch: Vec<T>,
+    settings_now: Vec<[f64; SETTING_WORDS]>,
+    by: Vec<[f64; SETTING_WORDS]>,
+}
+
+impl<T: Real> Problem<T> {
+    pub fn new(
+        objective: LorentzObjective<T>,
+        filter: Option<Filter<T>>,
+        regularizer: Regularizer,
+        amplitude: Amplitude,
+        variables: Vec<Variable>,
+        start_phase: Vec<T>,
+        start_amplitude: Vec<T>,
+    ) -> Result<Self, Error> {
+        let len = start_phase.len();
+        let settings = objective.model().settings().to_vec();
+        // The curvature of the loss by the amplitude of one pixel is 2/N.
+        let unit = if filter.is_some() { (len as f64 / 2.0).sqrt() } else { 1.0 };
+        Ok(Problem {
+            phase: try_zeroed(len)?,
+            amplitude_now: start_amplitude.clone(),
+            scratch: try_zeroed(regularizer.scratch_len(len))?,
+            settings_now: settings.clone(),
+            by: settings.iter().map(|_| [0.0; SETTING_WORDS]).collect(),
+            start_settings: settings,
+            amplitude_unit: T::of(unit),
+            objective,
+            filter,
+            regularizer,
+            amplitude,
+            variables,
+            start_phase,
+            start_amplitude,
+        })
+    }
+
+    /// Words of x.
+    pub fn words(&self) -> usize {
+        self.start_phase.len() * self.fields() + self.variables.len()
+    }
+
+    fn fields(&self) -> usize {
+        if self.amplitude == Amplitude::Free { 2 } else { 1 }
+    }
+
+    pub fn variables(&self) -> &[Variable] {
+        &self.variables
+    }
+
+    pub fn start_phase(&self) -> &[T] {
+        &self.start_phase
+    }
+
+    pub fn start_amplitude(&self) -> &[T] {
+        &self.start_amplitude
+    }
+
+    pub fn images(&self) -> usize {
+        self.start_settings.len()
+    }
+
+    /// Units of the settings in which the loss has the curvature that the filter gives to the phase: 1, or without a
+    /// filter that of a pixel.
+    pub fn set_units(&mut self) -> Result<(), Error> {
+        let len = self.start_phase.len();
+        let wanted = if self.filter.is_some() { 1.0 } else { 2.0 / len as f64 };
+        for i in 0..self.variables.len() {
+            let var = &self.variables[i];
+            let mut curvature = 0.0;
+            for k in var.images.clone() {
+                let words = self.start_settings[k];
+                let mut change = [0.0; SETTING_WORDS];
+                change[var.word.index()] = if var.is_factor() { words[var.word.index()] } else { 1.0 };
+                curvature +=
+                    self.objective.setting_curvature(&self.start_phase, &self.start_amplitude, &words, k, &change)?;
+            }
+            // A flat start (a constant object) says nothing about a setting: a unit it can grow from.
+            let smallest = match self.variables[i].is_factor() {
+                true => 1e-4,
+                false => 1e-16,
+            } * wanted;
+            self.variables[i].unit = (wanted / curvature.max(smallest)).sqrt();
+        }
+        Ok(())
+    }
+
+    fn unpack(&mut self, x: &[T]) {
+        let len = self.start_phase.len();
+        self.phase.copy_from_slice(&x[..len]);
+        if let Some(filter) = &mut self.filter {
+            filter.apply(&mut self.phase);
+        }
+        self.phase.iter_mut().zip(&self.start_phase).for_each(|(p, s)| *p += *s);
+        if self.amplitude == Amplitude::Free {
+            for ((a, s), x) in self.amplitude_now.iter_mut().zip(&self.start_amplitude).zip(&x[len..2 * len]) {
+                *a = *s + self.amplitude_unit * *x;
+            }
+        }
+        let v: Vec<f64> = x[self.fields() * len..].iter().map(|v| v.f64()).collect();
+        settings_of(&self.start_settings, &self.variables, &v, &mut self.settings_now);
+    }
+
+    /// Phase and amplitude at x.
+    pub fn object(&mut self, x: &[T]) -> (Vec<T>, Vec<T>) {
+        self.unpack(x);
+        (self.phase.clone(), self.amplitude_now.clone())
+    }
+
+    /// The settings at x.
+    pub fn settings(&mut self, x: &[T]) -> Vec<[f64; SETTING_WORDS]> {
+        self.unpack(x);
+        self.settings_now.clone()
+    }
+
+    /// The loss with the penalty, and its gradient by x.
+    pub fn evaluate(&mut self, x: &[T], g: &mut [T]) -> Result<f64, Error> {
+        let len = self.start_phase.len();
+        self.unpack(x);
+        let (by_phase, rest) = g.split_at_mut(len);
+        let by_amplitude = match self.amplitude {
+            Amplitude::Free => {
+                let (a, _) = rest.split_at_mut(len);
+                Some(a)
+            }
+            Amplitude::Known => None,
+        };
+        let joint = !self.variables.is_empty();
+        let mut loss = self.objective.evaluate(
+            &self.phase,
+            &self.amplitude_now,
+            joint.then_some(&self.settings_now[..]),
+            Gradients { phase: by_phase, amplitude: by_amplitude, settings: joint.then_some(&mut self.by[..]) },
+        )?;
+        let model = self.objective.model();
+        loss += self.regularizer.add(model.grid().dims, &self.phase, by_phase, &mut self.scratch, &model.par);
+        if let Some(filter) = &mut self.filter {
+            filter.apply(by_phase);
+        }
+        if self.amplitude == Amplitude::Free {
+            rest_scale(&mut g[len..2 * len], self.amplitude_unit);
+        }
+        if joint {
+            let mut by = vec![0.0; self.variables.len()];
+            gradient_of(&self.variables, &self.settings_now, &self.by, &mut by);
+            let at = self.fields() * len;
+            g[at..].iter_mut().zip(by).for_each(|(g, b)| *g = T::of(b));
+        } else {
+            debug_assert!(self.variables.is_empty());
+        }
+        Ok(loss)
+    }
+}
+
+fn rest_scale<T: Real>(g: &mut [T], unit: T) {
+    g.iter_mut().for_each(|g| *g *= unit);
+}
