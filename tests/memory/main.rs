@@ -6,6 +6,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 mod autodiff;
+mod specimen;
 
 /// The system's allocator, counting what the current thread asks for.
 struct Counting;
