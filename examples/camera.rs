@@ -35,7 +35,7 @@ camera: an image of UiO-66 [110] on a counting camera and on a scintillator with
   --threads N      threads (default: all cores)
   --out DIR        where the PNG and the arrays (.npy) go (default out/camera)
 
-FRC resolutions are those at 1/2 of the ring correlation of one exposure with the image that arrived; null where no ring reaches it.
+Reflections count where their power is ten times that of the noise, which one in 20000 is by chance. FRC resolutions are those at 1/2 of the ring correlation of one exposure with the image that arrived; null where no ring reaches it.
 The last line printed is one JSON object.";
 
 /// Pixels of the image that is simulated, over 6 × 4 cells of 14.6 × 20.7 Å; the cameras' pixels are twice as large, about 0.49 Å.
@@ -52,6 +52,8 @@ struct Recorded {
     /// Noise power of flat exposures in rings, over that of perfect counting.
     noise: Vec<f64>,
     frc: Option<f64>,
+    /// Reflections of the crystal that stand out of the noise, and the spacing of the finest, Å.
+    reflections: (usize, f64),
     curve: (Vec<f64>, Vec<f64>),
     correlation: f64,
 }
@@ -128,6 +130,28 @@ fn ring_power(stack: &Tensor<f64>) -> Result<Vec<f64>, Failure> {
     Ok(power.iter().zip(&count).map(|(p, n)| p / f64::max(*n, 1.0)).collect())
 }
 
+/// How many reflections of the crystal have ten times the power of the noise around them, and the finest spacing.
+fn reflections(image: &[f64], noise: &[f64], electrons: f64, pixel: [Length; 2]) -> Result<(usize, f64), Failure> {
+    let [ny, nx] = PIXELS;
+    let fft = RealFft2::<f64>::new(PIXELS)?;
+    let half = nx / 2 + 1;
+    let mut spectrum = vec![Complex::default(); ny * half];
+    fft.forward(&mut image.to_vec(), &mut spectrum, &mut vec![Complex::default(); fft.scratch_len()]);
+    let (mut found, mut finest) = (0, f64::INFINITY);
+    for (i, z) in spectrum.iter().enumerate().skip(1) {
+        let h = [frequency_index(i / half, ny), (i % half) as isize];
+        let nu = [0, 1].map(|a| 2.0 * h[a] as f64 / PIXELS[a] as f64);
+        let ring = (nu[0].hypot(nu[1]) * 20.0) as usize;
+        // Six cells along y and four along x; half of the spectrum stands for both.
+        let lattice = h[0] % 6 == 0 && h[1] % 4 == 0 && (h[1] > 0 || h[0] > 0);
+        if lattice && ring < 20 && z.norm_sqr() / (ny * nx) as f64 > 10.0 * noise[ring] * electrons {
+            let k = [0, 1].map(|a| h[a] as f64 / (PIXELS[a] as f64 * pixel[a].to_angstrom()));
+            (found, finest) = (found + 1, finest.min(1.0 / k[0].hypot(k[1])));
+        }
+    }
+    Ok((found, finest))
+}
+
 fn main() -> Result<(), Failure> {
     let start = Instant::now();
     let options = Options::read(HELP, &["dose", "defocus-nm", "frames", "seed", "threads", "out"], &[])?;
@@ -156,12 +180,14 @@ fn main() -> Result<(), Failure> {
         let back = 1.0 / (params.gain * params.dqe0);
         let image: Vec<f64> = camera.record(&expected, seed)?.as_slice().iter().map(|v| v * back).collect();
         // Perfect counting of n electrons a pixel has the power n.
-        let noise = ring_power(&camera.record(&flat, seed + 1)?)?.iter().map(|p| p * back * back / electrons).collect();
+        let noise: Vec<f64> =
+            ring_power(&camera.record(&flat, seed + 1)?)?.iter().map(|p| p * back * back / electrons).collect();
         let frc = RingCorrelation::new(PIXELS, FrcParams { pixel, ..FrcParams::default() })?.real(&ideal, &image)?;
         let resolution = match frc.resolution(Threshold::Half) {
             Resolution::At(d) | Resolution::BetterThan(d) => Some(d.to_angstrom()),
             Resolution::NotReached => None,
         };
+        let reflections = reflections(&image, &noise, electrons, pixel)?;
         let correlation = pearson(&ideal, &image, None)?;
         npy::write(out.join(format!("{name}.npy")), &Tensor::from_vec(&PIXELS, image.clone())?)?;
         let k = frc.frequency.iter().map(|k| k.to_per_angstrom()).collect();
@@ -172,6 +198,7 @@ fn main() -> Result<(), Failure> {
             image,
             noise,
             frc: resolution,
+            reflections,
             curve: (k, frc.correlation),
             correlation,
         });
@@ -203,7 +230,7 @@ fn main() -> Result<(), Failure> {
     };
     panel.add(picture(&ideal, "what arrives".into())?);
     for r in &all {
-        panel.add(picture(&r.image, format!("{}: correlation {:.2}", r.name, r.correlation))?);
+        panel.add(picture(&r.image, format!("{}: {} reflections", r.name, r.reflections.0))?);
     }
     panel.add(spectrum(&ideal)?);
     for r in &all {
@@ -229,8 +256,8 @@ fn main() -> Result<(), Failure> {
     let dqe = |r: &Recorded| -> Vec<f64> {
         rings.iter().zip(&r.noise).map(|(&nu, n)| r.params.mtf.at([0.0, nu]).powi(2) / n).collect()
     };
-    plot("DQE at this dose, measured", "ν/Nyquist", &|r| (rings.clone(), dqe(r)));
-    plot("DQE of the counting statistics, model", "ν/Nyquist", &|r| {
+    plot("DQE at this dose, measured", "frequency/Nyquist", &|r| (rings.clone(), dqe(r)));
+    plot("DQE of the counting statistics, model", "frequency/Nyquist", &|r| {
         (rings.clone(), rings.iter().map(|&nu| r.camera.dqe([0.0, nu])).collect())
     });
     plot("FRC with what arrives", "k (1/Å)", &|r| r.curve.clone());
@@ -245,6 +272,8 @@ fn main() -> Result<(), Failure> {
         "electrons_per_pixel": electrons,
         "pixel_A": pixel[0].to_angstrom(),
         "frc_A": of(&|r| r.frc.into()),
+        "reflections": of(&|r| r.reflections.0.into()),
+        "finest_reflection_A": of(&|r| r.reflections.1.into()),
         "correlation": of(&|r| r.correlation.into()),
         "dqe_model_0": of(&|r| r.camera.dqe([0.0; 2]).into()),
         "dqe_model_nyquist": of(&|r| r.camera.dqe([0.0, 1.0]).into()),

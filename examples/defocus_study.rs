@@ -12,13 +12,17 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use exitwave::io::npy;
+use exitwave::multislice::MultisliceParams;
 use exitwave::par::Par;
-use exitwave::ptycho::{Algorithm, Patterns, Placement, PtychoParams, Ptychography, ZeroFrequency, count_electrons};
+use exitwave::ptycho::{
+    Algorithm, Patterns, Placement, PtychoParams, Ptychography, SlicedParams, SlicedPtychography, ZeroFrequency,
+    count_electrons, grid,
+};
 use exitwave::render::{Axis, Cell, Guide, Line, Panel, Plot, Series};
 use exitwave::shape::Limits;
 use exitwave::stem::LowFrequency;
 use exitwave::tensor::Tensor;
-use exitwave::units::{Dose, Length, SpatialFrequency};
+use exitwave::units::{Angle, Dose, Length, SpatialFrequency};
 use support::{Failure, Options, progress};
 use uio66::{Scan, Score, cell};
 
@@ -31,7 +35,9 @@ defocus_study: UiO-66 [110], focused and 50 and 100 nm out of focus: iCOM, ePIE 
   --phonons N      configurations of the thermal motion (default 3)
   --object-step B  ePIE's step (default 0.5)
   --probe-step B   ePIE's step for the probe, which starts as the true one (default 0: known)
-  --noise N        at a finite dose of n electrons a pattern ePIE's steps are n/(n + N) of these (default 4000)
+  --noise N        at a finite dose of n electrons a pattern ePIE's steps are n/(n + N) of these (default 40000)
+  --slices S       slices of the reconstruction in depth, at infinite dose (default 2; 0: none)
+  --slice-iterations N  its iterations (default 12)
   --full           15 × 15 nm, 15 configurations, 300 sweeps, steps 1 and 1 (hours): the defocused scans with
                    steps of 2.9 × 2.6 Å; in focus, where the steps are small, 2 × 2 cells
   --seed S         seed of phonons and counts (default 1)
@@ -54,6 +60,8 @@ struct Setting {
     phonons: u64,
     steps: [f64; 2],
     noise: f64,
+    slices: usize,
+    slice_iterations: usize,
     full: bool,
     seed: u64,
     par: Par,
@@ -115,10 +123,44 @@ fn phases(scan: &Scan, expected: &Tensor<f32>, dose: f64, set: &Setting) -> Resu
     Ok([icom, scan.phase(&outcome.state.object), wdd])
 }
 
+/// The sum of a few slices' phases, found with the model of thick specimens: each slice in the middle of its part of the crystal.
+fn sliced(scan: &Scan, expected: &Tensor<f32>, set: &Setting) -> Result<Vec<f64>, Failure> {
+    let depth = cell()?.edges()?[0] * uio66::DEEP as f64;
+    let thickness = vec![depth / set.slices as f64; set.slices];
+    let middle = Scan { c10: scan.c10 + thickness[0] * 0.5, ..*scan };
+    let multislice = MultisliceParams {
+        energy: uio66::ENERGY,
+        grid: scan.grid(),
+        thickness,
+        par: set.par.clone(),
+        ..MultisliceParams::default()
+    };
+    let patterns = Patterns::<f32>::from_source(expected, ZeroFrequency::Center, None, Limits::default())?;
+    let positions = grid(scan.points(), scan.step_length(), Angle::ZERO);
+    let params = SlicedParams { multislice, probe: middle.probe(), ..SlicedParams::default() };
+    let plan = SlicedPtychography::new(patterns, &positions, params)?;
+    let found = plan.run(plan.start()?, set.slice_iterations, &mut progress("slices"))?.state.best;
+    let ([ny, nx], [fy, fx]) = (scan.dims(), scan.field());
+    let at = |i: usize| (i / fx) * nx + i % fx;
+    Ok((0..fy * fx).map(|i| (0..set.slices).map(|s| f64::from(found[s * ny * nx + at(i)])).sum()).collect())
+}
+
 fn main() -> Result<(), Failure> {
     let start = Instant::now();
-    let names =
-        ["iterations", "foci-nm", "doses", "noise", "phonons", "object-step", "probe-step", "seed", "threads", "out"];
+    let names = [
+        "iterations",
+        "foci-nm",
+        "doses",
+        "noise",
+        "slices",
+        "slice-iterations",
+        "phonons",
+        "object-step",
+        "probe-step",
+        "seed",
+        "threads",
+        "out",
+    ];
     let options = Options::read(HELP, &names, &["full"])?;
     let full = options.flag("full");
     let step = |name, small| options.get(name, if full { 1.0 } else { small });
@@ -127,7 +169,9 @@ fn main() -> Result<(), Failure> {
         iterations: options.get("iterations", if full { 300 } else { 30 })?,
         phonons: options.get("phonons", if full { 15 } else { 3 })?,
         steps: [step("object-step", 0.5)?, step("probe-step", 0.0)?],
-        noise: options.get("noise", 4000.0)?,
+        slices: options.get("slices", 2)?,
+        slice_iterations: options.get("slice-iterations", 12)?,
+        noise: options.get("noise", 40_000.0)?,
         full,
         seed: options.get("seed", 1)?,
         par: if threads == 0 { Par::default() } else { Par::threads(threads)? },
@@ -149,6 +193,7 @@ fn main() -> Result<(), Failure> {
     // One focus after the other; of each dose the three methods.
     let mut scores: Vec<Vec<[Score; 3]>> = Vec::new();
     let mut truths = Vec::new();
+    let mut deep: Vec<Score> = Vec::new();
     for &nm in &foci {
         let scan = scan(nm, set.full)?;
         let truth = scan.truth()?;
@@ -172,6 +217,18 @@ fn main() -> Result<(), Failure> {
                 row.push(score);
             }
             rows.push(row.try_into().map_err(|_| "three methods")?);
+        }
+        if set.slices > 0 {
+            let score = scan.score(&truth, &sliced(&scan, &expected, &set)?)?;
+            println!(
+                "{nm:3} nm    inf e/Å²  {} slices  correlation {:.3}, {:.3} to 2α/λ   FRC {}",
+                set.slices,
+                score.correlation,
+                score.wide,
+                score.text()
+            );
+            save(format!("slices_{nm}nm_infinite.npy"), &score.image)?;
+            deep.push(score);
         }
         scores.push(rows);
         truths.push((scan, truth));
@@ -212,6 +269,10 @@ fn main() -> Result<(), Failure> {
             pad(&mut panel, doses.len());
         }
     }
+    for ((score, nm), (scan, _)) in deep.iter().zip(&foci).zip(&truths) {
+        let title = format!("{} slices, {nm} nm, infinite dose: {:.2}", set.slices, score.correlation);
+        panel.add(Cell::Image(scan.picture(&score.image, title)?));
+    }
     let png = out.join("defocus_study.png");
     panel.render()?.write_png(&png)?;
 
@@ -240,6 +301,10 @@ fn main() -> Result<(), Failure> {
     json.insert("correlation_to_2alpha".into(), by_method(&|m| by_focus(&|f| scores[f][0][m].wide.into())));
     json.insert("frc_A".into(), everything(&|s| s.frc.into()));
     json.insert("correlation_by_dose".into(), everything(&|s| s.correlation.into()));
+    if !deep.is_empty() {
+        let both = |f: usize| serde_json::json!({ "to_alpha": deep[f].correlation, "to_2alpha": deep[f].wide });
+        json.insert("correlation_slices".into(), by_focus(&|f| both(f)));
+    }
     json.insert("iterations".into(), set.iterations.into());
     json.insert("phonons".into(), set.phonons.into());
     json.insert("seconds".into(), start.elapsed().as_secs_f64().into());

@@ -130,7 +130,7 @@ fn main() -> Result<(), Failure> {
 
     // The panel: truth or pattern, iCOM, ptychography, FRC; a row a focus.
     let mut panel = Panel::new(4);
-    panel.cell = [205, 290];
+    panel.cell = [180, 250];
     for (row, (focus, pattern, icom, ptycho)) in rows.iter().enumerate() {
         if row == 0 {
             panel.add(Cell::Image(scan.picture(&scan.low_pass(&truth, cutoff())?, "true phase".into())?));

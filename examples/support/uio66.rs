@@ -89,7 +89,7 @@ impl Scan {
         Grid { dims: self.dims(), sampling: self.pixel() }
     }
 
-    fn probe(&self) -> ProbeParams {
+    pub fn probe(&self) -> ProbeParams {
         ProbeParams {
             energy: ENERGY,
             aperture: Aperture::Soft { semi_angle: SEMI_ANGLE },
@@ -249,11 +249,11 @@ impl Scan {
 
     /// A picture of the field with square pixels.
     pub fn picture(&self, phase: &[f64], title: String) -> Result<Image, Failure> {
-        let wide = [0, 1].map(|i| (self.edges[i].to_angstrom() * self.scanned[i] as f64 / 0.12).round() as usize);
+        let wide = [0, 1].map(|i| (self.edges[i].to_angstrom() * self.scanned[i] as f64 / 0.085).round() as usize);
         let fine = exitwave::fft::fourier_resample(phase, self.field(), wide)?;
         let mut image = Image::real(&wide, &fine)?;
         (image.title, image.map, image.range) = (title, ColorMap::Grey, Range::Percentile { low: 0.5, high: 99.8 });
-        image.pixel = PixelSize::Length(Length::angstrom(0.12));
+        image.pixel = PixelSize::Length(Length::angstrom(0.085));
         Ok(image)
     }
 
