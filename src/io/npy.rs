@@ -101,6 +101,17 @@ pub fn to_bytes<E: NpyElement>(tensor: &Tensor<E>) -> Result<Vec<u8>, Error> {
 
 /// The header of version 1, padded so that the elements start at a multiple of 64.
 pub(crate) fn header_bytes(array: ArrayRef<'_>) -> Result<Vec<u8>, Error> {
+    header(ArrayHead { dims: array.dims, descr: array.descr })
+}
+
+/// Shape and kind of elements, as a header names them.
+pub(crate) struct ArrayHead<'a> {
+    pub dims: &'a [usize],
+    pub descr: &'a str,
+}
+
+/// As [`header_bytes`], of elements that are not there yet.
+pub(crate) fn header(array: ArrayHead<'_>) -> Result<Vec<u8>, Error> {
     if array.dims.len() > MAX_AXES {
         return Err(Error::param("axes", array.dims.len(), "at most 64"));
     }

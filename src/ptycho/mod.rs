@@ -5,6 +5,7 @@
 //!   L-BFGS; [`Loss`]; [`Refinement`] of positions.
 //! - [`State`]: object, probe and positions at a moment, which is also the checkpoint; [`Outcome`]; [`LossGradient`].
 //! - [`extend_modes`], [`orthogonalise`]: mixed states; [`State::fix_gauge`]: what patterns leave open.
+//! - [`SlicedPtychography`]: specimens that are not thin, as a few slices.
 //! - [`simulate`], [`count_electrons`]: patterns of a known object, by the same model.
 
 mod evaluate;
@@ -20,6 +21,7 @@ mod plan;
 mod refine;
 mod scan;
 mod simulate;
+mod sliced;
 mod state;
 
 pub use loss::Loss;
@@ -29,4 +31,5 @@ pub use plan::{Algorithm, ObjectKind, Placement, PtychoParams, Ptychography};
 pub use refine::Refinement;
 pub use scan::{Positions, grid, spiral};
 pub use simulate::{count_electrons, simulate};
+pub use sliced::{SlicedParams, SlicedPtychography};
 pub use state::{LossGradient, Outcome, State};

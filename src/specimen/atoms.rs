@@ -44,8 +44,8 @@ impl Atom {
 /// use exitwave::units::Length;
 /// let film = crystals::silicon().oriented([1, 1, 0], [0, 0, 1])?.repeated([4, 3, 10])?;
 /// let film = film.with_vacuum([Length::angstrom(5.0), Length::ZERO, Length::ZERO])?;
-/// // Two cubic cells, 16 atoms, make one orthogonal cell along [110].
-/// assert_eq!(film.atoms.len(), 16 * 4 * 3 * 10);
+/// // The smallest orthogonal cell along [110] holds half of the cubic cell's 8 atoms.
+/// assert_eq!(film.atoms.len(), 4 * 4 * 3 * 10);
 /// # Ok::<(), exitwave::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
@@ -162,11 +162,11 @@ impl Atoms {
     }
 
     /// An orthogonal cell of the same crystal with the zone axis `[u, v, w]` along the beam and the lattice row that is nearest
-    /// to `up` along x.
+    /// to `up` along x: the smallest one.
     ///
     /// c is the shortest lattice vector along the zone axis, a the shortest one perpendicular to it in the direction closest to
-    /// `up`, b the shortest perpendicular to both. The lattice is that of the cell's edges: a centring is not looked for, so
-    /// that the result may hold a whole number of smaller cells. It is periodic and without strain.
+    /// `up`, b the shortest perpendicular to both. Indices are those of the cell's edges; the lattice is that of the crystal, its
+    /// centring found from the atoms (see [`Atoms::lattice`]). The result is periodic and without strain.
     ///
     /// # Errors
     /// [`Error::Param`] for a zone axis of zeros, [`Error::Unsupported`] when no orthogonal cell exists with lattice indices up
@@ -174,12 +174,15 @@ impl Atoms {
     pub fn oriented(&self, zone: [i32; 3], up: [i32; 3]) -> Result<Self, Error> {
         const MOST: i32 = 12;
         self.check()?;
-        let lattice = |n: [i32; 3]| combine(&self.cell.vectors, n.map(f64::from));
+        let edge = |n: [i32; 3]| combine(&self.cell.vectors, n.map(f64::from));
         if zone == [0; 3] || zone.iter().chain(&up).any(|n| n.abs() > 100) {
             return Err(Error::param("zone", format!("{zone:?}, up {up:?}"), "indices that are not all 0, up to 100"));
         }
-        let g = zone.iter().fold(0, |g, &n| gcd(g, n.abs()));
-        let c = lattice(zone.map(|n| n / g));
+        let lattice = self.lattice();
+        let row = |n: [i32; 3]| combine(&lattice.vectors, n.map(f64::from));
+        let common = |n: [i32; 3]| n.iter().fold(0, |g, &n| gcd(g, n.abs()));
+        let n = lattice.fractional(edge(zone)).map(|n| n.round() as i32);
+        let c = row(n.map(|i| i / common(n)));
 
         // Every primitive lattice row perpendicular to the zone axis, shortest first.
         let mut rows = Vec::new();
@@ -187,9 +190,8 @@ impl Atoms {
             for j in -MOST..=MOST {
                 for k in -MOST..=MOST {
                     let n = [i, j, k];
-                    let v = lattice(n);
-                    let primitive = n.iter().fold(0, |g, &n| gcd(g, n.abs())) == 1;
-                    if primitive && dot(v, c).abs() < 1e-9 * norm(v) * norm(c) {
+                    let v = row(n);
+                    if common(n) == 1 && dot(v, c).abs() < 1e-9 * norm(v) * norm(c) {
                         rows.push(v);
                     }
                 }
@@ -197,7 +199,7 @@ impl Atoms {
         }
         rows.sort_by(|a, b| norm(*a).total_cmp(&norm(*b)));
         let up = {
-            let v = lattice(up);
+            let v = edge(up);
             let along = dot(v, c) / dot(c, c);
             let v: Vector = std::array::from_fn(|i| v[i] - along * c[i]);
             if norm(v) > 1e-9 { v } else { *rows.first().unwrap_or(&c) }
@@ -224,26 +226,25 @@ impl Atoms {
             });
         };
 
-        // Lattice points of the new cell, then the basis, turned into the axes.
-        let old = Cell { vectors: self.cell.vectors };
+        // One atom of each kind in the primitive cell, then a copy at each lattice point of the new cell, turned into the axes.
         let new = Cell { vectors: [a, b, c] };
-        let copies = (new.volume_a3() / old.volume_a3()).abs().round() as usize;
-        let corner = |i: usize| [a, b, c].map(|v| old.fractional(v)[i]);
+        let copies = (new.volume_a3() / lattice.volume_a3()).abs().round() as usize;
+        let basis = self.basis(&lattice);
         let range = [0, 1, 2].map(|i| {
-            let c = corner(i);
+            let c = [a, b, c].map(|v| lattice.fractional(v)[i]);
             let low: f64 = c.iter().map(|x| x.min(0.0)).sum();
             let high: f64 = c.iter().map(|x| x.max(0.0)).sum();
             (low.floor() as i32 - 1, high.ceil() as i32 + 1)
         });
         let edges = [norm(c), norm(b), norm(a)];
-        let mut atoms = Vec::with_capacity(copies * self.atoms.len());
+        let mut atoms = Vec::with_capacity(copies * basis.len());
         for i in range[0].0..=range[0].1 {
             for j in range[1].0..=range[1].1 {
                 for k in range[2].0..=range[2].1 {
-                    let f = new.fractional(lattice([i, j, k]));
+                    let f = new.fractional(row([i, j, k]));
                     if f.iter().all(|&x| (-1e-6..1.0 - 1e-6).contains(&x)) {
-                        for site in &self.atoms {
-                            let f = new.fractional(add(site.position, lattice([i, j, k]))).map(wrap);
+                        for site in &basis {
+                            let f = new.fractional(add(site.position, row([i, j, k]))).map(wrap);
                             let position = [f[2] * edges[0], f[1] * edges[1], f[0] * edges[2]];
                             atoms.push(Atom { position, ..*site });
                         }
@@ -251,9 +252,9 @@ impl Atoms {
                 }
             }
         }
-        if atoms.len() != copies * self.atoms.len() {
+        if atoms.len() != copies * basis.len() {
             return Err(Error::Unsupported {
-                what: format!("this cell along {zone:?}: {} of {copies} lattice points", atoms.len()),
+                what: format!("this cell along {zone:?}: {} atoms of {}", atoms.len(), copies * basis.len()),
             });
         }
         let cell = Cell::orthorhombic(edges.map(Length::angstrom));
@@ -415,12 +416,12 @@ pub fn tilt_matrix(alpha: Angle, beta: Angle) -> [Vector; 3] {
     [[cb * ca, cb * sa, -sb], [-sa, ca, 0.0], [sb * ca, sb * sa, cb]]
 }
 
-fn add(a: Vector, b: Vector) -> Vector {
+pub(crate) fn add(a: Vector, b: Vector) -> Vector {
     std::array::from_fn(|i| a[i] + b[i])
 }
 
 /// Into [0, 1), the last 1e-9 to 0.
-fn wrap(f: f64) -> f64 {
+pub(crate) fn wrap(f: f64) -> f64 {
     let f = f - f.floor();
     if f > 1.0 - 1e-9 { 0.0 } else { f }
 }

@@ -122,6 +122,45 @@ pub fn methylammonium_lead_iodide() -> Atoms {
     crystal(cubic(A), &sites)
 }
 
+/// UiO-66, Zr₆O₄(OH)₄(C₈H₄O₄)₆: Fm-3m, a = 20.7004 Å; 440 atoms. The hydrogen of the hydroxyl groups, one on every second
+/// of the oxygens inside the clusters at random, was not found.
+///
+/// # References
+/// J. H. Cavka, S. Jakobsen, U. Olsbye, N. Guillou, C. Lamberti, S. Bordiga, K. P. Lillerud, *J. Am. Chem. Soc.* 130, 13850 (2008).
+pub fn uio_66() -> Atoms {
+    // Zr on 24e; O of the carboxylates on 96j, O inside the clusters on 32f; C of the carboxylates and their neighbours on 48h,
+    // the other C of the rings and their H on 96j.
+    let sites = [
+        ("Zr", [0.11989, 0.0, 0.0]),
+        ("O", [0.17047, 0.0, 0.0953]),
+        ("O", [0.0561, 0.0561, 0.0561]),
+        ("C", [0.1536, 0.0, 0.1536]),
+        ("C", [0.205, 0.0, 0.205]),
+        ("C", [0.2675, 0.0, 0.1844]),
+        ("H", [0.27872, 0.0, 0.13048]),
+    ];
+    crystal(cubic(20.7004), &face_centred(&full_cubic(&sites)))
+}
+
+/// The sites that the 48 operations of m-3m make of some: the axes exchanged and reversed.
+fn full_cubic(sites: &[(&'static str, [f64; 3])]) -> Vec<(&'static str, [f64; 3])> {
+    let mut all: Vec<(&'static str, [f64; 3])> = Vec::new();
+    for &(symbol, f) in sites {
+        let first = all.len();
+        for [i, j, k] in [[0, 1, 2], [1, 2, 0], [2, 0, 1], [0, 2, 1], [2, 1, 0], [1, 0, 2]] {
+            for signs in 0..8 {
+                let sign = |bit: usize| if signs >> bit & 1 == 1 { -1.0 } else { 1.0 };
+                let g = [sign(0) * f[i], sign(1) * f[j], sign(2) * f[k]];
+                let same = |h: &[f64; 3]| (0..3).all(|n| (h[n] - g[n]).abs() < 1e-9);
+                if !all[first..].iter().any(|(_, h)| same(h)) {
+                    all.push((symbol, g));
+                }
+            }
+        }
+    }
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,6 +207,12 @@ mod tests {
             }
             assert!(d[coordination].0 > 1.1 * bond, "{:?}", &d[..=coordination]);
         }
+        // UiO-66: no atom twice; eight oxygens about a zirconium, at the distances that the diffractogram gave.
+        let framework = uio_66();
+        assert_eq!(framework.atoms.len(), 440);
+        let zirconium = distances(&framework, 0);
+        assert!(zirconium[..8].iter().all(|(d, s)| *s == "O" && (2.0..2.3).contains(d)), "{:?}", &zirconium[..9]);
+        assert!(zirconium[8].0 > 3.0, "{:?}", &zirconium[..9]);
         let perovskite = methylammonium_lead_iodide();
         assert_eq!(perovskite.atoms.len(), 12);
         assert!((distances(&perovskite, 0)[5].0 - 3.155).abs() < 1e-9);

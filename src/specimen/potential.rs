@@ -1,23 +1,18 @@
 //! The potentials of slices, projected along the beam.
 
-use std::f64::consts::{PI, TAU};
-
 use num_complex::Complex;
 
 use crate::error::{Error, check_len};
 use crate::fft::{RealFft2, frequency_index};
-use crate::linalg::gemm::{Trans, gemm_complex};
 use crate::optics::{Constants, Grid};
 use crate::par::Par;
-use crate::real::{Real, cis};
+use crate::real::Real;
 use crate::shape::{Limits, checked_len, try_zeroed};
+use crate::specimen::potential_kernels::{BLOCK, Buffers, NODES, Nodes, add_products, phases};
 use crate::specimen::slicing::slice_of;
 use crate::specimen::{Atom, Atoms, Parametrization, ScatteringFactor, Slicing, Species};
 use crate::tensor::Tensor;
 use crate::units::Length;
-
-/// Atoms whose phase factors are multiplied at a time.
-const BLOCK: usize = 256;
 
 /// What of an atom's potential a slice gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,8 +93,10 @@ pub(crate) struct Contribution {
     pub r: [f64; 2],
     pub sigma: [f64; 2],
     pub occupancy: f64,
-    /// The slab's planes, from the nucleus; infinite for the whole atom.
-    pub slab: [f64; 2],
+    /// Height of the nucleus, of this image of it, Å.
+    pub z: f64,
+    /// The slice's planes, Å; infinite for the whole atom.
+    pub planes: [f64; 2],
 }
 
 /// Computes the potential of any slice: with structure-factor phases, exact at any sub-pixel position.
@@ -154,12 +151,7 @@ pub struct PotentialPlan<T: Real> {
 /// Buffers of one thread, made by [`PotentialPlan::scratch`].
 #[derive(Debug)]
 pub struct PotentialScratch<T: Real> {
-    pub(crate) spectrum: Vec<Complex<T>>,
-    pub(crate) sum: Vec<Complex<T>>,
-    pub(crate) y: Vec<Complex<T>>,
-    pub(crate) x: Vec<Complex<T>>,
-    fft: Vec<Complex<T>>,
-    real: Vec<T>,
+    words: Vec<Complex<T>>,
 }
 
 impl<T: Real> PotentialPlan<T> {
@@ -268,9 +260,17 @@ impl<T: Real> PotentialPlan<T> {
 
     /// Bytes that [`PotentialPlan::build`] allocates.
     pub fn workspace_bytes(&self) -> u64 {
-        let half = self.work[0] * (self.work[1] / 2 + 1);
-        let scratch = 2 * half * size_of::<Complex<T>>() + 2 * BLOCK * (self.work[0] + self.work[1]) * size_of::<T>();
+        let scratch = self.scratch_len() * size_of::<Complex<T>>();
         (self.len() * self.grid.len() * size_of::<T>() + scratch * self.par.count()) as u64
+    }
+
+    /// Complex elements of [`PotentialScratch`].
+    pub(crate) fn scratch_len(&self) -> usize {
+        Buffers::<T>::len(self.work, self.offset != [0, 0], self.fft.scratch_len())
+    }
+
+    pub(crate) fn buffers<'a>(&self, words: &'a mut [Complex<T>]) -> Buffers<'a, T> {
+        Buffers::new(words, self.work, self.offset != [0, 0], self.fft.scratch_len())
     }
 
     /// Buffers for one thread.
@@ -278,17 +278,7 @@ impl<T: Real> PotentialPlan<T> {
     /// # Errors
     /// [`Error::OutOfMemory`].
     pub fn scratch(&self) -> Result<PotentialScratch<T>, Error> {
-        let [ny, nx] = self.work;
-        let half = nx / 2 + 1;
-        let cropped = self.offset != [0, 0];
-        Ok(PotentialScratch {
-            spectrum: try_zeroed(ny * half)?,
-            sum: try_zeroed(ny * half)?,
-            y: try_zeroed(BLOCK * ny)?,
-            x: try_zeroed(BLOCK * half)?,
-            fft: try_zeroed(self.fft.scratch_len())?,
-            real: try_zeroed(if cropped { ny * nx } else { 0 })?,
-        })
+        Ok(PotentialScratch { words: try_zeroed(self.scratch_len())? })
     }
 
     /// Writes the potential of slice `s` into `v`, V Å.
@@ -299,14 +289,31 @@ impl<T: Real> PotentialPlan<T> {
     pub fn fill_slice(&self, s: usize, v: &mut [T], scratch: &mut PotentialScratch<T>) {
         // v is (ny, nx)
         check_len("PotentialPlan::fill_slice", "v", self.grid.len(), v.len());
-        scratch.spectrum.fill(Complex::default());
+        let mut buffers = self.buffers(&mut scratch.words);
+        self.fill(s, v, &mut buffers, |c| *c);
+    }
+
+    /// The potential of slice `s` with every atom where `moved` says it is.
+    pub(crate) fn fill(
+        &self,
+        s: usize,
+        v: &mut [T],
+        buffers: &mut Buffers<'_, T>,
+        moved: impl Fn(&Contribution) -> Contribution,
+    ) {
+        buffers.spectrum.fill(Complex::default());
         for (group, (factor, table)) in self.slices[s].iter().zip(&self.factors) {
             match self.projection {
-                Projection::Infinite => self.add_species(group, table, scratch),
-                Projection::Finite => self.add_slabs(group, factor, scratch),
+                Projection::Infinite => self.add_species(group, table, buffers, &moved),
+                Projection::Finite => self.add_slabs(group, factor, buffers, &moved),
             }
         }
-        self.synthesize(v, scratch);
+        self.synthesize(v, buffers);
+    }
+
+    /// Whole atoms, or parts.
+    pub(crate) fn projection(&self) -> Projection {
+        self.projection
     }
 
     /// All slices.
@@ -325,88 +332,99 @@ impl<T: Real> PotentialPlan<T> {
     }
 
     /// spectrum += f · Σ_a e_y e_x, the sum as a product of matrices, (ny, atoms)·(atoms, nx/2 + 1).
-    pub(crate) fn add_species(&self, group: &[Contribution], table: &[T], scratch: &mut PotentialScratch<T>) {
-        let [ny, half] = [self.work[0], self.work[1] / 2 + 1];
-        let (one, zero) = (Complex::new(T::ONE, T::ZERO), Complex::default());
-        for (b, atoms) in group.chunks(BLOCK).enumerate() {
-            let n = atoms.len();
-            for (a, c) in atoms.iter().enumerate() {
-                let [ey, ex] = [&mut scratch.y[a * ny..(a + 1) * ny], &mut scratch.x[a * half..(a + 1) * half]];
-                phases(ey, self.work[0], self.extent[0], c.r[0], c.sigma[0], c.occupancy);
-                phases(ex, self.work[1], self.extent[1], c.r[1], c.sigma[1], 1.0);
-            }
-            let beta = if b == 0 { zero } else { one };
-            let (y, x) = (&scratch.y[..n * ny], &scratch.x[..n * half]);
-            gemm_complex([ny, n, half], one, y, Trans::Transpose, x, Trans::No, beta, &mut scratch.sum);
+    fn add_species(
+        &self,
+        group: &[Contribution],
+        table: &[T],
+        b: &mut Buffers<'_, T>,
+        moved: impl Fn(&Contribution) -> Contribution,
+    ) {
+        let half = self.work[1] / 2 + 1;
+        if group.is_empty() {
+            return;
         }
-        if !group.is_empty() {
-            for ((v, s), &f) in scratch.spectrum.iter_mut().zip(&scratch.sum).zip(table) {
-                *v += s.scale(f);
+        b.sum.fill(T::ZERO);
+        for atoms in group.chunks(BLOCK) {
+            for (a, c) in atoms.iter().enumerate() {
+                let c = moved(c);
+                phases([self.work[0]; 2], self.extent[0], c.r[0], c.sigma[0], c.occupancy, |i, z| {
+                    b.y[i * BLOCK + a] = z
+                });
+                let (re, im) = b.x[2 * a * half..2 * (a + 1) * half].split_at_mut(half);
+                phases([self.work[1], half], self.extent[1], c.r[1], c.sigma[1], 1.0, |i, z| {
+                    (re[i], im[i]) = (z.re, z.im);
+                });
+            }
+            add_products(atoms.len(), half, b.y, b.x, b.sum);
+        }
+        for ((v, s), f) in b.spectrum.chunks_mut(half).zip(b.sum.chunks(2 * half)).zip(table.chunks(half)) {
+            let (re, im) = s.split_at(half);
+            for i in 0..half {
+                v[i] += Complex::new(re[i] * f[i], im[i] * f[i]);
             }
         }
     }
 
     /// The same for parts of atoms, whose factor depends on the height: tabulated in |k| for each atom, and interpolated by a cubic.
-    fn add_slabs(&self, group: &[Contribution], factor: &ScatteringFactor, scratch: &mut PotentialScratch<T>) {
-        const NODES: usize = 1024;
+    fn add_slabs(
+        &self,
+        group: &[Contribution],
+        factor: &ScatteringFactor,
+        b: &mut Buffers<'_, T>,
+        moved: impl Fn(&Contribution) -> Contribution,
+    ) {
         let [ny, nx] = self.work;
         let half = nx / 2 + 1;
-        let [ly, lx] = self.extent;
-        let largest = (0.5 * ny as f64 / ly).hypot(0.5 * nx as f64 / lx);
-        let step = largest / (NODES - 4) as f64;
-        let scale = (ny * nx) as f64 / (ly * lx);
-        let mut table = vec![0.0; NODES];
+        let nodes = self.nodes();
         for c in group {
-            // Node j lies at (j − 1) step; f is even in k.
-            for (j, t) in table.iter_mut().enumerate() {
-                let k = (j as f64 - 1.0) * step;
-                *t = scale * factor.slab_fourier(k * k, c.slab[0], c.slab[1]);
-            }
-            let (ey, ex) = (&mut scratch.y[..ny], &mut scratch.x[..half]);
-            phases(ey, ny, ly, c.r[0], c.sigma[0], c.occupancy);
-            phases(ex, nx, lx, c.r[1], c.sigma[1], 1.0);
-            for (iy, row) in scratch.spectrum.chunks_mut(half).enumerate() {
-                let ky = frequency_index(iy, ny) as f64 / ly;
+            let c = moved(c);
+            nodes.tabulate(b.table, |k2| factor.slab_fourier(k2, c.planes[0] - c.z, c.planes[1] - c.z));
+            let (ey, ex) = (&mut b.y[..ny], &mut b.ex[..half]);
+            phases([ny; 2], self.extent[0], c.r[0], c.sigma[0], c.occupancy, |i, z| ey[i] = z);
+            phases([nx, half], self.extent[1], c.r[1], c.sigma[1], 1.0, |i, z| ex[i] = z);
+            for (iy, row) in b.spectrum.chunks_mut(half).enumerate() {
+                let ky = frequency_index(iy, ny) as f64 / self.extent[0];
                 for (ix, v) in row.iter_mut().enumerate() {
-                    let kx = ix as f64 / lx;
-                    let x = (ky * ky + kx * kx).sqrt() / step;
-                    let j = x as usize;
-                    let t = x - j as f64;
-                    // Lagrange's cubic through the nodes at −1, 0, 1, 2.
-                    let [a, b, c, d] = [table[j], table[j + 1], table[j + 2], table[j + 3]];
-                    let f = -t * (t - 1.0) * (t - 2.0) / 6.0 * a + (t + 1.0) * (t - 1.0) * (t - 2.0) / 2.0 * b
-                        - (t + 1.0) * t * (t - 2.0) / 2.0 * c
-                        + (t + 1.0) * t * (t - 1.0) / 6.0 * d;
-                    *v += (ey[iy] * ex[ix]).scale(T::of(f));
+                    let f = nodes.at(ky * ky + (ix as f64 / self.extent[1]).powi(2), b.table);
+                    *v += (ey[iy] * ex[ix]).scale(f);
                 }
             }
         }
     }
 
+    /// Nodes in |k| up to the corner of the spectrum, times N/A.
+    pub(crate) fn nodes(&self) -> Nodes {
+        let ([ny, nx], [ly, lx]) = (self.work, self.extent);
+        let largest = (0.5 * ny as f64 / ly).hypot(0.5 * nx as f64 / lx);
+        Nodes { step: largest / (NODES - 4) as f64, scale: (ny * nx) as f64 / (ly * lx) }
+    }
+
     /// v = F⁻¹ spectrum, cropped to the grid.
-    pub(crate) fn synthesize(&self, v: &mut [T], scratch: &mut PotentialScratch<T>) {
+    fn synthesize(&self, v: &mut [T], b: &mut Buffers<'_, T>) {
         if self.offset == [0, 0] {
-            self.fft.inverse(&mut scratch.spectrum, v, &mut scratch.fft);
+            self.fft.inverse(b.spectrum, v, b.fft);
         } else {
-            self.fft.inverse(&mut scratch.spectrum, &mut scratch.real, &mut scratch.fft);
+            self.fft.inverse(b.spectrum, b.real, b.fft);
             let ([oy, ox], nx) = (self.offset, self.grid.dims[1]);
             for (iy, row) in v.chunks_mut(nx).enumerate() {
                 let start = (iy + oy) * self.work[1] + ox;
-                row.copy_from_slice(&scratch.real[start..start + nx]);
+                row.copy_from_slice(&b.real[start..start + nx]);
             }
         }
     }
 
     /// spectrum = F g, of an image on the grid, with zeros around it: the adjoint of [`PotentialPlan::synthesize`] but for N and the weights
     /// of the half spectrum.
-    pub(crate) fn analyse(&self, g: &[T], scratch: &mut PotentialScratch<T>) {
-        let mut real = vec![T::ZERO; self.work[0] * self.work[1]];
+    pub(crate) fn analyse(&self, g: &[T], b: &mut Buffers<'_, T>) {
+        // The sums are not in use; they hold more words than there are pixels.
+        let real = &mut b.sum[..self.work[0] * self.work[1]];
+        real.fill(T::ZERO);
         let ([oy, ox], nx) = (self.offset, self.grid.dims[1]);
         for (iy, row) in g.chunks(nx).enumerate() {
             let start = (iy + oy) * self.work[1] + ox;
             real[start..start + nx].copy_from_slice(row);
         }
-        self.fft.forward(&mut real, &mut scratch.spectrum, &mut scratch.fft);
+        self.fft.forward(real, b.spectrum, b.fft);
     }
 }
 
@@ -427,7 +445,8 @@ fn place(
         r: [y + shift[0], x + shift[1]],
         sigma: [atom.sigma[1], atom.sigma[2]],
         occupancy: atom.occupancy,
-        slab: [f64::NEG_INFINITY, f64::INFINITY],
+        z,
+        planes: [f64::NEG_INFINITY, f64::INFINITY],
     };
     match projection {
         Projection::Infinite => put(slice_of(boundaries, z), whole),
@@ -440,7 +459,7 @@ fn place(
                 for s in 0..boundaries.len() - 1 {
                     let slab = [boundaries[s] - nucleus, boundaries[s + 1] - nucleus];
                     if slab[0] < reach && slab[1] > -reach {
-                        put(s, Contribution { slab, ..whole });
+                        put(s, Contribution { z: nucleus, planes: [boundaries[s], boundaries[s + 1]], ..whole });
                     }
                 }
             }
@@ -448,25 +467,13 @@ fn place(
     }
 }
 
-/// e[i] = o exp(−2πi k r − 2π²σ²k²) for k of index i over the extent; the mean of both signs at the Nyquist frequency.
-pub(crate) fn phases<T: Real>(e: &mut [Complex<T>], n: usize, extent: f64, r: f64, sigma: f64, o: f64) {
-    for (i, e) in e.iter_mut().enumerate() {
-        let z = phase(i, n, extent, r, sigma) * o;
-        *e = Complex::new(T::of(z.re), T::of(z.im));
-    }
-}
-
-pub(crate) fn phase(i: usize, n: usize, extent: f64, r: f64, sigma: f64) -> Complex<f64> {
-    let k = frequency_index(i, n) as f64 / extent;
-    let damping = (-2.0 * PI * PI * sigma * sigma * k * k).exp();
-    // A whole number of extents is none: what is left keeps the phase small.
-    let z = cis(-TAU * k * (r % extent));
-    if 2 * i == n { Complex::new(damping * z.re, 0.0) } else { z * damping }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::f64::consts::TAU;
+
     use super::*;
+    use crate::real::cis;
+    use crate::specimen::potential_kernels::phase;
     use crate::specimen::{Cell, crystals};
 
     fn grid(dims: [usize; 2], extent: [f64; 2]) -> Grid {

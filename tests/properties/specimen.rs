@@ -1,6 +1,6 @@
 //! `specimen`: geometry of crystals, potentials and their gradients.
 
-use exitwave::autodiff::check_function_at;
+use exitwave::autodiff::{Function, Mode, check_function_at};
 use exitwave::optics::Grid;
 use exitwave::par::Par;
 use exitwave::shape::Space;
@@ -40,28 +40,37 @@ fn pairs(atoms: &Atoms, reach: f64) -> Vec<f64> {
 
 #[test]
 fn orthogonal_cells_hold_the_same_crystal() {
-    let cases: [(Atoms, [i32; 3], [i32; 3], usize); 8] = [
+    // The number of atoms of the smallest orthogonal cell.
+    let cases: [(Atoms, [i32; 3], [i32; 3], usize); 10] = [
         (crystals::silicon(), [1, 1, 0], [0, 0, 1], 4),
-        (crystals::silicon(), [1, 1, 1], [1, -1, 0], 24),
-        (crystals::silicon(), [1, 1, 2], [1, 1, -1], 24),
+        // Of a cell that holds six: the zone axis [110] of the crystal.
+        (crystals::silicon().repeated([2, 1, 3]).unwrap(), [2, 4, 0], [0, 0, 1], 4),
+        (crystals::silicon(), [1, 1, 1], [1, -1, 0], 12),
+        (crystals::silicon(), [1, 1, 2], [1, 1, -1], 12),
+        (crystals::gold(), [1, 0, 0], [0, 1, 1], 2),
         (crystals::strontium_titanate(), [0, 0, 1], [1, 0, 0], 5),
         (crystals::strontium_titanate(), [1, 1, 0], [0, 0, 1], 10),
         (crystals::molybdenum_disulphide(), [0, 0, 1], [1, 0, 0], 12),
         (crystals::molybdenum_disulphide(), [1, 0, 0], [0, 0, 1], 12),
-        (crystals::magnetite(), [1, 1, 0], [0, 0, 1], 56),
+        (crystals::magnetite(), [1, 1, 0], [0, 0, 1], 28),
     ];
     for (crystal, zone, up, count) in cases {
         let cell = crystal.oriented(zone, up).unwrap();
-        assert!(cell.atoms.len() == count || cell.atoms.len() % count == 0, "{zone:?}: {} atoms", cell.atoms.len());
+        assert_eq!(cell.atoms.len(), count, "{zone:?}");
         let edges = cell.edges().unwrap().map(|l| l.to_angstrom());
         let density = |a: &Atoms| a.atoms.len() as f64 / a.cell.volume_a3();
         assert!((density(&cell) / density(&crystal) - 1.0).abs() < 1e-9);
         let (a, b) = (pairs(&crystal, 3.3), pairs(&cell, 3.3));
-        let times = cell.atoms.len() / crystal.atoms.len().min(cell.atoms.len());
         let ratio = cell.atoms.len() as f64 / crystal.atoms.len() as f64;
-        assert!((b.len() as f64 - ratio * a.len() as f64).abs() < 0.5, "{zone:?} {times}: {} {}", a.len(), b.len());
+        assert!((b.len() as f64 - ratio * a.len() as f64).abs() < 0.5, "{zone:?}: {} {}", a.len(), b.len());
         assert!((a[0] - b[0]).abs() < 1e-9 && (a[a.len() - 1] - b[b.len() - 1]).abs() < 1e-9);
         assert!(cell.atoms.iter().all(|a| (0..3).all(|i| a.position[i] >= 0.0 && a.position[i] < edges[i])));
+    }
+    // Si [110] at its published size, a/√2 along the beam and across, a along [001].
+    let edges = crystals::silicon().oriented([1, 1, 0], [0, 0, 1]).unwrap().edges().unwrap();
+    let short = 5.431 / 2f64.sqrt();
+    for (edge, want) in edges.iter().zip([short, short, 5.431]) {
+        assert!((edge.to_angstrom() - want).abs() < 1e-9);
     }
     // A triclinic cell has none.
     let lengths = [5.1, 6.3, 7.7].map(Length::angstrom);
@@ -203,20 +212,34 @@ fn gradients_of_positions_and_thermal_motion_are_finite_differences() {
     let cell = Cell::orthorhombic([4.0, 3.0, 3.6].map(Length::angstrom));
     let sites = [(si, [0.1, 0.2, 0.3]), (o, [0.5, 0.7, 0.2]), (si, [0.9, 0.4, 0.8])];
     let atoms = Atoms::from_fractional(cell, &sites).unwrap();
-    for (dims, margin) in [([10, 12], 0.0), ([9, 11], 0.0), ([8, 9], 1.0)] {
-        let margin = Length::angstrom(margin);
-        let params = PotentialParams { grid: grid(dims, [3.0, 3.6]), margin, par: Par::seq(), ..Default::default() };
-        let f = PotentialFunction::<f64>::new(&atoms, &params).unwrap();
-        let positions: Vec<f64> = atoms.atoms.iter().flat_map(|a| a.position).collect();
-        let sigma: Vec<f64> = (0..9).map(|i| 0.05 + 0.01 * f64::from(i)).collect();
-        let spaces = [Space::real(&[3, 3]), Space::real(&[3, 3])];
-        let error = check_function_at(&f, &spaces, &[positions, sigma], 4).unwrap();
-        assert!(error < 1e-6, "{dims:?}: {error:e}");
-        // The function is the plan.
-        let still = PotentialPlan::<f64>::new(&atoms, &params).unwrap().build().unwrap();
-        assert_eq!(still.values.dims(), [2, dims[0], dims[1]]);
+    let positions: Vec<f64> = atoms.atoms.iter().flat_map(|a| a.position).collect();
+    let sigma: Vec<f64> = (0..9).map(|i| 0.05 + 0.01 * f64::from(i)).collect();
+    let spaces = [Space::real(&[3, 3]), Space::real(&[3, 3])];
+    let mut there = atoms.clone();
+    for (i, a) in there.atoms.iter_mut().enumerate() {
+        a.sigma = std::array::from_fn(|k| sigma[3 * i + k]);
+        a.occupancy = 1.0 - 0.2 * i as f64;
     }
-    let params =
-        PotentialParams { grid: grid([8, 8], [3.0, 3.6]), projection: Projection::Finite, ..Default::default() };
-    assert!(PotentialFunction::<f64>::new(&atoms, &params).is_err());
+    for projection in [Projection::Infinite, Projection::Finite] {
+        for (dims, margin) in [([10, 12], 0.0), ([9, 11], 0.0), ([8, 9], 1.0)] {
+            let params = PotentialParams {
+                grid: grid(dims, [3.0, 3.6]),
+                margin: Length::angstrom(margin),
+                projection,
+                slicing: Slicing::Thickness(Length::angstrom(1.5)),
+                par: Par::seq(),
+                ..Default::default()
+            };
+            let f = PotentialFunction::<f64>::new(&there, &params).unwrap();
+            let error = check_function_at(&f, &spaces, &[positions.clone(), sigma.clone()], 4).unwrap();
+            assert!(error < 1e-6, "{projection:?} {dims:?}: {error:e}");
+
+            // The function is the plan.
+            let plan = PotentialPlan::<f64>::new(&there, &params).unwrap().build().unwrap();
+            let mut y = vec![f64::NAN; plan.values.len()];
+            let mut scratch = vec![f64::NAN; f.scratch_len(&[&spaces[0], &spaces[1]])];
+            f.forward(&[&positions, &sigma], &mut y, &mut [], &mut scratch, Mode::Train { step: 0 });
+            assert_eq!(y, plan.values.as_slice());
+        }
+    }
 }
