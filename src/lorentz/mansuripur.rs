@@ -29,8 +29,8 @@ pub enum Surroundings {
     /// The frame again.
     #[default]
     Periodic,
-    /// Nothing: the average phase gradient, half of that of the mean magnetisation, which periodicity forbids, is put
-    /// back. What remains of the copies' field falls as (distance/side)⁴.
+    /// Nothing: the phase gradient that the copies take away in the middle is put back (periodicity forbids a mean
+    /// gradient). What remains of their field falls as (distance/side)⁴.
     Isolated,
 }
 
@@ -122,11 +122,11 @@ pub fn mansuripur(magnetization: &Magnetization, params: &MansuripurParams) -> R
     fft.inverse(&mut phi, &mut scratch);
     let mut out = Tensor::from_fn(&[ny, nx], |i| phi[i[0] * mx + i[1]].re);
 
-    // At κ = 0 the average of the formula over all directions of κ.
+    // What the copies take away.
     if params.surroundings == Surroundings::Isolated {
         let total = |c: usize| magnetization.m[c].as_slice().iter().sum::<f64>() * dz / len as f64;
         let m = [total(0), total(1), total(2)];
-        let slope = isolated_slope(m, [ez, ey, ex]);
+        let slope = isolated_slope(m, [ez, ey, ex], [my as f64 * dy, mx as f64 * dx]);
         for y in 0..ny {
             for x in 0..nx {
                 let (ry, rx) = ((y as f64 - 0.5 * (ny as f64 - 1.0)) * dy, (x as f64 - 0.5 * (nx as f64 - 1.0)) * dx);
@@ -137,20 +137,41 @@ pub fn mansuripur(magnetization: &Magnetization, params: &MansuripurParams) -> R
     Ok(out)
 }
 
-/// Half of the phase gradient `[y, x]` that a uniform layer with the projected moment m (T Å) would have, in the
-/// coordinates of the specimen's plane.
-fn isolated_slope([mz, my, mx]: [f64; 3], [ez, ey, ex]: [f64; 3]) -> [f64; 2] {
-    // i κ φ(κ) without 1/κ², averaged over the circle; the average over 720 directions is exact for these quotients to
-    // rounding at any tilt that is allowed.
-    let steps = 720;
-    let mut slope = [0.0; 2];
-    for i in 0..steps {
-        let (sy, sx) = (std::f64::consts::TAU * f64::from(i) / f64::from(steps)).sin_cos();
+/// The phase gradient `[y, x]` in the middle of a frame with the given sides that its copies take away, for the mean
+/// projected moment m (T Å): with f(κ) = iκφ(κ), which depends on the direction of κ alone, and a wide Gaussian g,
+/// `∫ f g d²κ · (area of the frame) − Σ_{κ≠0} f g` over the frequencies of the frame. At normal incidence on a square that
+/// is the mean of f, half of the gradient of a layer of this moment.
+fn isolated_slope([mz, my, mx]: [f64; 3], [ez, ey, ex]: [f64; 3], sides: [f64; 2]) -> [f64; 2] {
+    let f = |sy: f64, sx: f64| {
         let sz = -(sx * ex + sy * ey) / ez;
         let cross = mz * (ex * sy - ey * sx) + my * (ez * sx - ex * sz) + mx * (ey * sz - ez * sy);
-        let f = E_OVER_HBAR * cross / (ez.abs() * (1.0 + sz * sz)) / f64::from(steps);
-        slope[0] += f * sy;
-        slope[1] += f * sx;
+        let f = E_OVER_HBAR * cross / (ez.abs() * (1.0 + sz * sz));
+        [f * sy, f * sx]
+    };
+    // The width in units of the coarser frequency step; sums reach five widths.
+    let sigma = 8.0 / sides[0].min(sides[1]);
+    let mut slope = [0.0; 2];
+    let steps = 720;
+    let mut add = |[y, x]: [f64; 2], weight: f64| {
+        slope[0] += weight * y;
+        slope[1] += weight * x;
+    };
+    let area = std::f64::consts::TAU * sigma * sigma * sides[0] * sides[1];
+    for i in 0..steps {
+        let (sy, sx) = (std::f64::consts::TAU * f64::from(i) / f64::from(steps)).sin_cos();
+        add(f(sy, sx), area / f64::from(steps));
+    }
+    // Of a very long frame the sum is cut: no frame needs more than so many frequencies.
+    let reach = sides.map(|l| (5.0 * sigma * l).ceil().min(2000.0) as i64);
+    for j in -reach[0]..=reach[0] {
+        for i in -reach[1]..=reach[1] {
+            let (ky, kx) = (j as f64 / sides[0], i as f64 / sides[1]);
+            let k2 = ky * ky + kx * kx;
+            if k2 > 0.0 {
+                let k = k2.sqrt();
+                add(f(ky / k, kx / k), -(-0.5 * k2 / (sigma * sigma)).exp());
+            }
+        }
     }
     slope
 }

@@ -90,7 +90,6 @@ fn mansuripur_linear_superposition_and_the_sphere_in_closed_form_agree_tilted_to
         let params =
             MansuripurParams { beam, padding: 6, surroundings: Surroundings::Isolated, ..MansuripurParams::default() };
         let fourier = mansuripur(&m, &params).unwrap();
-        let sum = linear_superposition(&m, beam, &Par::default()).unwrap();
         let norm = exact.as_slice().iter().map(|p| p * p).sum::<f64>().sqrt();
         let error = |a: &Tensor<f64>, b: &Tensor<f64>| {
             let mean = |t: &Tensor<f64>| t.as_slice().iter().sum::<f64>() / t.len() as f64;
@@ -98,7 +97,12 @@ fn mansuripur_linear_superposition_and_the_sphere_in_closed_form_agree_tilted_to
             let d = |(a, b): (&f64, &f64)| (a - ma - b + mb).powi(2);
             a.as_slice().iter().zip(b.as_slice()).map(d).sum::<f64>().sqrt() / norm
         };
-        let errors = [error(&fourier, &exact), error(&sum, &exact), error(&fourier, &sum)];
+        let mut errors = vec![error(&fourier, &exact)];
+        // The sum of dipoles takes a second or more a beam: the most tilted one stands for all.
+        if degrees[1] > 0.0 {
+            let sum = linear_superposition(&m, beam, &Par::default()).unwrap();
+            errors.extend([error(&sum, &exact), error(&fourier, &sum)]);
+        }
         println!("{degrees:?}: Mansuripur–sphere, superposition–sphere, Mansuripur–superposition {errors:?}");
         assert!(errors.iter().all(|e| *e < 1e-3), "{degrees:?}: {errors:?}");
     }
