@@ -123,8 +123,9 @@ fn phases(scan: &Scan, expected: &Tensor<f32>, dose: f64, set: &Setting) -> Resu
     Ok([icom, scan.phase(&outcome.state.object), wdd])
 }
 
-/// The sum of a few slices' phases, found with the model of thick specimens: each slice in the middle of its part of the crystal.
-fn sliced(scan: &Scan, expected: &Tensor<f32>, set: &Setting) -> Result<Vec<f64>, Failure> {
+/// The sum of a few slices' phases, found with the model of thick specimens: each slice in the middle of its part of the crystal, and at the start
+/// an equal part of the `thin` phase.
+fn sliced(scan: &Scan, expected: &Tensor<f32>, thin: &[f64], set: &Setting) -> Result<Vec<f64>, Failure> {
     let depth = cell()?.edges()?[0] * uio66::DEEP as f64;
     let thickness = vec![depth / set.slices as f64; set.slices];
     let middle = Scan { c10: scan.c10 + thickness[0] * 0.5, ..*scan };
@@ -139,8 +140,14 @@ fn sliced(scan: &Scan, expected: &Tensor<f32>, set: &Setting) -> Result<Vec<f64>
     let positions = grid(scan.points(), scan.step_length(), Angle::ZERO);
     let params = SlicedParams { multislice, probe: middle.probe(), ..SlicedParams::default() };
     let plan = SlicedPtychography::new(patterns, &positions, params)?;
-    let found = plan.run(plan.start()?, set.slice_iterations, &mut progress("slices"))?.state.best;
     let ([ny, nx], [fy, fx]) = (scan.dims(), scan.field());
+    let mut state = plan.start()?;
+    for (i, x) in state.x.iter_mut().enumerate() {
+        // Cells of the window are all alike.
+        *x = (thin[(i / nx % ny % fy) * fx + i % nx % fx] / set.slices as f64) as f32;
+    }
+    state.best.copy_from_slice(&state.x);
+    let found = plan.run(state, set.slice_iterations, &mut progress("slices"))?.state.best;
     let at = |i: usize| (i / fx) * nx + i % fx;
     Ok((0..fy * fx).map(|i| (0..set.slices).map(|s| f64::from(found[s * ny * nx + at(i)])).sum()).collect())
 }
@@ -201,9 +208,12 @@ fn main() -> Result<(), Failure> {
         let field = scan.field();
         let save = |name: String, image: &[f64]| npy::write(out.join(name), &Tensor::from_vec(&field, image.to_vec())?);
         save(format!("truth_{nm}nm.npy"), &truth)?;
-        let mut rows = Vec::new();
+        let (mut rows, mut thin) = (Vec::new(), Vec::new());
         for &dose in &doses {
             let found = phases(&scan, &expected, dose, &set)?;
+            if !dose.is_finite() {
+                thin.clone_from(&found[1]);
+            }
             let mut row = Vec::new();
             for (method, phase) in METHODS.iter().zip(&found) {
                 let score = scan.score(&truth, phase)?;
@@ -219,7 +229,7 @@ fn main() -> Result<(), Failure> {
             rows.push(row.try_into().map_err(|_| "three methods")?);
         }
         if set.slices > 0 {
-            let score = scan.score(&truth, &sliced(&scan, &expected, &set)?)?;
+            let score = scan.score(&truth, &sliced(&scan, &expected, &thin, &set)?)?;
             println!(
                 "{nm:3} nm    inf e/Å²  {} slices  correlation {:.3}, {:.3} to 2α/λ   FRC {}",
                 set.slices,
