@@ -9,7 +9,7 @@ use exitwave::par::Par;
 use exitwave::tensor::Tensor;
 use exitwave::units::{Energy, Induction, Length};
 
-/// METHODS: 2π · 1/(2 · 2.0678e-15) rad/(T m²) = 1.519e-3 rad/(T nm²); λ = 2.5079 pm, σ = 0.0072884 rad/(V nm) at
+/// 2π · 1/(2 · 2.0678e-15) rad/(T m²) = 1.519e-3 rad/(T nm²); λ = 2.5079 pm, σ = 0.0072884 rad/(V nm) at
 /// 200 kV.
 #[test]
 fn constants_are_the_published_ones() {
