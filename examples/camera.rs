@@ -42,6 +42,9 @@ The last line printed is one JSON object.";
 const FINE: [usize; 2] = [360, 336];
 const PIXELS: [usize; 2] = [180, 168];
 
+/// x and y.
+type Curve = (Vec<f64>, Vec<f64>);
+
 /// What a camera recorded.
 struct Recorded {
     name: &'static str,
@@ -54,7 +57,7 @@ struct Recorded {
     frc: Option<f64>,
     /// Reflections of the crystal that stand out of the noise, and the spacing of the finest, Å.
     reflections: (usize, f64),
-    curve: (Vec<f64>, Vec<f64>),
+    curve: Curve,
     correlation: f64,
 }
 
@@ -238,7 +241,7 @@ fn main() -> Result<(), Failure> {
     }
     let rings: Vec<f64> = (0..20).map(|i| (f64::from(i) + 0.5) / 20.0).collect();
     let line = |i: usize| if i == 0 { Line::Solid } else { Line::Dashed };
-    let mut plot = |title: &str, x_label: &str, of: &dyn Fn(&Recorded) -> (Vec<f64>, Vec<f64>)| {
+    let mut plot = |title: &str, x_label: &str, of: &dyn Fn(&Recorded) -> Curve| {
         let series = all.iter().enumerate().map(|(i, r)| {
             let (x, y) = of(r);
             Series { label: r.name.into(), x, y, line: line(i), ..Series::default() }

@@ -1,7 +1,7 @@
 //! Ptychography of a specimen that is not thin: the phases of a few slices, one behind the other.
 //!
-//! The forward model is [`crate::multislice`]'s, the probe [`crate::optics`]', the minimisation [`crate::optim`]'s. With a = √D the measured amplitudes, of
-//! mean sum 1 a pattern, and ψ_j the exit wave of the probe at r_j through the potentials V_n = φ_n/σ:
+//! The forward model is [`crate::multislice`]'s, the probe [`crate::optics`]', the minimisation [`crate::optim`]'s. With a = √D the measured amplitudes of
+//! a probe of unit intensity, and ψ_j the exit wave of the probe at r_j through the potentials V_n = φ_n/σ:
 //!
 //! ```text
 //! L = Σ_j Σ_k (|F ψ_j| − a_j)²,   g_{Fψ} = 2 (1 − a/|Fψ|) Fψ,   g_ψ = Fᴴ g_{Fψ} = N F⁻¹ g_{Fψ},   ∂L/∂φ_n = (1/σ) ∂L/∂V_n
@@ -32,6 +32,9 @@ pub struct SlicedParams {
     pub multislice: MultisliceParams,
     /// The known probe, on the same grid.
     pub probe: ProbeParams,
+    /// Sum of a pattern that nothing is missing from, in the patterns' units; `None`: the mean of their sums, although a band limit, or the detector's
+    /// rim, may have taken a little.
+    pub intensity: Option<f64>,
     /// Patterns that are computed together.
     pub batch: usize,
     /// Pairs of vectors that L-BFGS keeps.
@@ -45,6 +48,7 @@ impl Default for SlicedParams {
         SlicedParams {
             multislice: MultisliceParams::default(),
             probe: ProbeParams::default(),
+            intensity: None,
             batch: 32,
             pairs: 6,
             limits: Limits::default(),
@@ -86,7 +90,7 @@ impl<T: Real> SlicedPtychography<T> {
     /// Plans a reconstruction.
     ///
     /// # Errors
-    /// [`Error::Shape`] for patterns or a probe that are not of the grid, or not as many positions as patterns; [`Error::Param`] for an empty batch or a position that
+    /// [`Error::Shape`] for patterns or a probe that are not of the grid, or not as many positions as patterns; [`Error::Param`] for an empty batch, an intensity that is not positive, or a position that
     /// is not finite; [`Error::OverBudget`]; those of [`MultisliceFunction::new`] and [`Probe::new`].
     pub fn new(patterns: Patterns<T>, positions: &[[Length; 2]], params: SlicedParams) -> Result<Self, Error> {
         let grid = params.multislice.grid;
@@ -98,6 +102,9 @@ impl<T: Real> SlicedPtychography<T> {
         }
         if let Some(r) = positions.iter().flatten().find(|r| !r.is_finite()) {
             return Err(Error::param("position", r, "a finite position"));
+        }
+        if let Some(i) = params.intensity.filter(|i| !(*i > 0.0 && i.is_finite())) {
+            return Err(Error::param("intensity", i, "a positive sum"));
         }
         if params.batch == 0 || params.batch > 1 << 20 {
             return Err(Error::param("batch", params.batch, "1 to 2²⁰ patterns"));
@@ -164,7 +171,7 @@ impl<T: Real> SlicedPtychography<T> {
         self.minimize.start(&try_zeroed::<T>(self.spaces(1)[0].words())?)
     }
 
-    /// Goes on for at most `iterations` of L-BFGS; the answer, `state.best`, is φ `[slices, y, x]`. The loss is L for patterns whose mean sum is 1, per
+    /// Goes on for at most `iterations` of L-BFGS; the answer, `state.best`, is φ `[slices, y, x]`. The loss is L for a probe of unit intensity, per
     /// pattern.
     ///
     /// # Errors
@@ -194,8 +201,9 @@ impl<T: Real> SlicedPtychography<T> {
         let ([ny, nx], n) = (self.fft.dims(), self.fft.len());
         let inverse_sigma = T::of(1.0 / self.function.plan().interaction_parameter());
         w.v.iter_mut().zip(phases).for_each(|(v, &p)| *v = p * inverse_sigma);
-        // Amplitudes of patterns whose mean sum is 1, as that of the probe.
-        let unit = T::of((self.patterns.len() as f64 / self.patterns.total()).sqrt());
+        // Amplitudes of patterns of a probe of unit intensity.
+        let mean = self.patterns.total() / self.patterns.len() as f64;
+        let unit = T::of(self.params.intensity.unwrap_or(mean).recip().sqrt());
         let share = 1.0 / self.patterns.len() as f64;
         let mut loss = 0.0;
         for (b, some) in self.positions.chunks(self.batch()).enumerate() {
@@ -301,6 +309,7 @@ mod tests {
         let params = SlicedParams {
             multislice: MultisliceParams { thickness, ..params },
             probe,
+            intensity: Some(1.0),
             batch: 7,
             ..Default::default()
         };

@@ -105,7 +105,7 @@ impl Case {
                 corner -= f.projected_fourier(ky * ky + kx * kx, 0.0) * phases[0] * phases[1] / (edges[1] * edges[2]);
             }
         }
-        let sign = |i: usize| if (i / nx + i % nx) % 2 == 0 { 1.0 } else { -1.0 };
+        let sign = |i: usize| if (i / nx + i % nx).is_multiple_of(2) { 1.0 } else { -1.0 };
         slice.iter().enumerate().map(|(i, v)| v + corner * sign(i)).collect()
     }
 
