@@ -53,8 +53,9 @@ impl<T: Real> FrameFft<T> {
         last(&self.along_y, between, x, [ny, nx], direction, scale);
     }
 
-    /// The transform of `from` (ny, nx), or of what is in `to`, into `to` (nx, ny), times `scale`.
-    pub fn to_transposed(
+    /// Forward: the transform of `from` (ny, nx), or of what is in `to`, into `to` (nx, ny), times `scale`. Inverse: the same of a
+    /// spectrum (nx, ny) into a frame (ny, nx).
+    pub fn transposed(
         &self,
         from: Option<&[Complex<T>]>,
         to: &mut [Complex<T>],
@@ -63,22 +64,12 @@ impl<T: Real> FrameFft<T> {
         scratch: &mut [Complex<T>],
     ) {
         let [ny, nx] = self.dims;
-        let between = first(&self.along_y, Lines::Columns, from.unwrap_or(to), [ny, nx], direction, scratch);
-        last(&self.along_x, between, to, [nx, ny], direction, scale);
-    }
-
-    /// The transform of `from` (nx, ny), or of what is in `to`, into `to` (ny, nx), times `scale`.
-    pub fn transposed_back(
-        &self,
-        from: Option<&[Complex<T>]>,
-        to: &mut [Complex<T>],
-        direction: Direction,
-        scale: T,
-        scratch: &mut [Complex<T>],
-    ) {
-        let [ny, nx] = self.dims;
-        let between = first(&self.along_x, Lines::Columns, from.unwrap_or(to), [nx, ny], direction, scratch);
-        last(&self.along_y, between, to, [ny, nx], direction, scale);
+        let ([a, b], [height, width]) = match direction {
+            Direction::Forward => ([&self.along_y, &self.along_x], [ny, nx]),
+            Direction::Inverse => ([&self.along_x, &self.along_y], [nx, ny]),
+        };
+        let between = first(a, Lines::Columns, from.unwrap_or(to), [height, width], direction, scratch);
+        last(b, between, to, [width, height], direction, scale);
     }
 }
 

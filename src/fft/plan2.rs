@@ -106,7 +106,7 @@ impl<T: Real> Fft2<T> {
     pub fn forward_transposed(&self, x: &mut [Complex<T>], scratch: &mut [Complex<T>]) {
         self.check(x, scratch);
         if let Some(lanes) = &self.lanes {
-            return lanes.to_transposed(None, x, Direction::Forward, T::ONE, scratch);
+            return lanes.transposed(None, x, Direction::Forward, T::ONE, scratch);
         }
         // The last rows must end up in `x`: the first pass runs on a copy, and its transposition writes back.
         let (other, scratch) = scratch.split_at_mut(self.len());
@@ -121,7 +121,7 @@ impl<T: Real> Fft2<T> {
     pub fn inverse_transposed(&self, x: &mut [Complex<T>], scratch: &mut [Complex<T>]) {
         self.check(x, scratch);
         if let Some(lanes) = &self.lanes {
-            return lanes.transposed_back(None, x, Direction::Inverse, self.inverse_scale(), scratch);
+            return lanes.transposed(None, x, Direction::Inverse, self.inverse_scale(), scratch);
         }
         let (other, scratch) = scratch.split_at_mut(self.len());
         other.copy_from_slice(x);
@@ -138,7 +138,7 @@ impl<T: Real> Fft2<T> {
         check_len("Fft2", "from", self.len(), from.len());
         check_len("Fft2", "to", self.len(), to.len());
         if let Some(lanes) = &self.lanes {
-            return lanes.to_transposed(Some(from), to, Direction::Forward, T::ONE, scratch);
+            return lanes.transposed(Some(from), to, Direction::Forward, T::ONE, scratch);
         }
         pass(&self.along_x, from, to, Direction::Forward, T::ONE, scratch);
         self.along_y.rows(to, Direction::Forward, scratch);
@@ -159,7 +159,7 @@ impl<T: Real> Fft2<T> {
         check_len("Fft2", "from", self.len(), from.len());
         check_len("Fft2", "to", self.len(), to.len());
         if let Some(lanes) = &self.lanes {
-            return lanes.transposed_back(Some(from), to, Direction::Inverse, scale, scratch);
+            return lanes.transposed(Some(from), to, Direction::Inverse, scale, scratch);
         }
         pass(&self.along_y, from, to, Direction::Inverse, scale, scratch);
         self.along_x.rows(to, Direction::Inverse, scratch);

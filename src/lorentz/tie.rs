@@ -293,7 +293,7 @@ mod tests {
         let tie = Tie::<f64>::new(TieParams { grid, band_limit: 1.5, ..TieParams::default() }).unwrap();
         let w = std::f64::consts::TAU / (n as f64 * d);
         let at = |i: usize| ((i / n) as f64 * d * w, (i % n) as f64 * d * w);
-        let phase: Vec<f64> = (0..n * n).map(|i| at(i)).map(|(y, x)| (2.0 * y).cos() + (x + y).sin()).collect();
+        let phase: Vec<f64> = (0..n * n).map(at).map(|(y, x)| (2.0 * y).cos() + (x + y).sin()).collect();
         let i0: Vec<f64> = (0..n * n).map(|i| 2.0 + 0.3 * at(i).1.cos()).collect();
         // ∇·(I₀∇φ) = ∇I₀·∇φ + I₀∇²φ.
         let slope: Vec<f64> = (0..n * n)
