@@ -26,10 +26,8 @@ use crate::error::Error;
 use crate::fft::{Direction, Fft1};
 use crate::real::Real;
 use crate::shape::try_reserved;
+pub(crate) use crate::simd::lines::LANES;
 use crate::simd::{Kernel, dispatch};
-
-/// Sequences that are transformed at a time: the `f32` of an AVX-512 register.
-pub(crate) const LANES: usize = 16;
 
 /// The same point of sixteen sequences.
 pub(crate) type Lane<T> = [T; LANES];
@@ -355,45 +353,49 @@ impl<T: Real, const R: usize, const INVERSE: bool> Kernel for Through<'_, T, R, 
                 let factors = fr.as_chunks::<R>().0.iter().zip(fi.as_chunks::<R>().0);
                 for ((re, im), (fr, fi)) in blocks.zip(factors) {
                     // Copies, of which the compiler knows that nothing else points to them.
-                    let (x, y, fr, fi) = (*re, *im, *fr, *fi);
-                    let (mut u, mut v) = (x, y);
-                    for l in 0..LANES {
-                        let (mut a, mut b) = turned::<T, R, FMA, INVERSE>(lane(&x, l), lane(&y, l));
-                        for p in 0..R {
-                            (a[p], b[p]) = times::<T, FMA>(a[p], b[p], &[fr[p][l], sign * fi[p][l]]);
-                        }
-                        let (a, b) =
-                            if INVERSE { turned::<T, R, FMA, false>(a, b) } else { turned::<T, R, FMA, true>(a, b) };
-                        put(&mut u, &mut v, l, a, b);
-                    }
-                    (*re, *im) = (u, v);
+                    let (fr, fi) = (*fr, *fi);
+                    around::<T, R, FMA, INVERSE>(re, im, |p, l, a, b| {
+                        times::<T, FMA>(a, b, &[fr[p][l], sign * fi[p][l]])
+                    });
                 }
             }
             Factor::Product(m, z) => {
                 let factors = m.as_chunks::<R>().0.iter().zip(z.as_chunks::<R>().0);
                 for ((re, im), (m, z)) in blocks.zip(factors) {
-                    let (x, y, m) = (*re, *im, *m);
-                    let (mut u, mut v) = (x, y);
-                    for l in 0..LANES {
-                        let (mut a, mut b) = turned::<T, R, FMA, INVERSE>(lane(&x, l), lane(&y, l));
-                        for p in 0..R {
-                            (a[p], b[p]) = times::<T, FMA>(a[p] * m[p][l], b[p] * m[p][l], &[z[p][0], sign * z[p][1]]);
-                        }
-                        let (a, b) =
-                            if INVERSE { turned::<T, R, FMA, false>(a, b) } else { turned::<T, R, FMA, true>(a, b) };
-                        put(&mut u, &mut v, l, a, b);
-                    }
-                    (*re, *im) = (u, v);
+                    let m = *m;
+                    around::<T, R, FMA, INVERSE>(re, im, |p, l, a, b| {
+                        times::<T, FMA>(a * m[p][l], b * m[p][l], &[z[p][0], sign * z[p][1]])
+                    });
                 }
             }
         }
     }
 }
 
+/// One block: butterfly, product of point p in lane l, and the butterfly of the way back.
+#[inline(always)]
+fn around<T: Real, const R: usize, const FMA: bool, const INVERSE: bool>(
+    re: &mut [Lane<T>; R],
+    im: &mut [Lane<T>; R],
+    product: impl Fn(usize, usize, T, T) -> (T, T),
+) {
+    let (x, y) = (*re, *im);
+    let (mut u, mut v) = (x, y);
+    for l in 0..LANES {
+        let (mut a, mut b) = turned::<T, R, FMA>(INVERSE, lane(&x, l), lane(&y, l));
+        for p in 0..R {
+            (a[p], b[p]) = product(p, l, a[p], b[p]);
+        }
+        let (a, b) = turned::<T, R, FMA>(!INVERSE, a, b);
+        put(&mut u, &mut v, l, a, b);
+    }
+    (*re, *im) = (u, v);
+}
+
 /// The butterfly, or with real and imaginary parts exchanged that of the inverse.
 #[inline(always)]
-fn turned<T: Real, const R: usize, const FMA: bool, const INVERSE: bool>(a: [T; R], b: [T; R]) -> ([T; R], [T; R]) {
-    if INVERSE {
+fn turned<T: Real, const R: usize, const FMA: bool>(inverse: bool, a: [T; R], b: [T; R]) -> ([T; R], [T; R]) {
+    if inverse {
         let (b, a) = butterfly::<T, R, FMA>(b, a);
         (a, b)
     } else {

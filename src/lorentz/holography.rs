@@ -5,6 +5,7 @@ use num_complex::Complex;
 use crate::error::Error;
 use crate::fft::{Fft2, frequencies};
 use crate::lorentz::unwrap;
+use crate::metrics::Window;
 use crate::real::{Real, arg, cis, norm};
 use crate::shape::try_zeroed;
 use crate::tensor::Tensor;
@@ -157,9 +158,8 @@ impl<T: Real> Hologram<T> {
         let [ny, nx] = self.fft.dims();
         let p = image.as_slice();
         let mean = p.iter().map(|v| v.f64()).sum::<f64>() / p.len() as f64;
-        let hann = |i: usize, n: usize| 0.5 - 0.5 * (std::f64::consts::TAU * (i as f64 + 0.5) / n as f64).cos();
-        let windowed: Vec<f64> =
-            p.iter().enumerate().map(|(i, v)| (v.f64() - mean) * hann(i / nx, ny) * hann(i % nx, nx)).collect();
+        let hann = Window::Hann.array(&[ny, nx])?;
+        let windowed: Vec<f64> = p.iter().zip(hann).map(|(v, w)| (v.f64() - mean) * w).collect();
         let fft = Fft2::<f64>::new([ny, nx])?;
         let mut f: Vec<Complex<f64>> = windowed.iter().map(|v| Complex::new(*v, 0.0)).collect();
         let mut scratch = try_zeroed(fft.scratch_len())?;

@@ -3,7 +3,7 @@
 use num_complex::Complex;
 
 use crate::real::{Real, cis};
-use crate::simd::vectorized;
+use crate::simd::{sin_cos, vectorized};
 
 /// Pixels that one task works on at a time.
 pub(crate) const CHUNK: usize = 16384;
@@ -12,43 +12,15 @@ const LANES: usize = 16;
 /// Pixels in a buffer on the stack.
 const BLOCK: usize = 256;
 
-/// sin x and cos x for |x| up to some 10⁴, to a few units in the last place of `f32`, without a branch: x is reduced by
-/// multiples of π/2 in three parts, then Taylor polynomials on [−π/4, π/4].
-#[inline(always)]
-fn sin_cos_f32(x: f32) -> (f32, f32) {
-    const A: f32 = 1.570_312_5;
-    const B: f32 = 4.837_513e-4;
-    const C: f32 = 7.549_79e-8;
-    // Adding 1.5 · 2²³ rounds to an integer, which is then in the low bits.
-    const MAGIC: f32 = 12_582_912.0;
-    let shifted = x * std::f32::consts::FRAC_2_PI + MAGIC;
-    let n = shifted - MAGIC;
-    let quadrant = shifted.to_bits();
-    let r = ((x - n * A) - n * B) - n * C;
-    let r2 = r * r;
-    let s = r + r * r2 * (-1.666_666_6e-1 + r2 * (8.333_33e-3 + r2 * (-1.984_09e-4 + r2 * 2.752_6e-6)));
-    let c = 1.0 + r2 * (-0.5 + r2 * (4.166_666_4e-2 + r2 * (-1.388_873_6e-3 + r2 * 2.476_05e-5)));
-    let swap = quadrant & 1 == 1;
-    let (mut sin, mut cos) = if swap { (c, s) } else { (s, c) };
-    sin = f32::from_bits(sin.to_bits() ^ ((quadrant & 2) << 30));
-    cos = f32::from_bits(cos.to_bits() ^ ((quadrant.wrapping_add(1) & 2) << 30));
-    (sin, cos)
-}
-
 /// O = A e^{iφ}.
 pub(crate) fn object_wave<T: Real>(phase: &[T], amplitude: &[T], wave: &mut [Complex<T>]) {
-    if T::NAME == "f32" {
-        let (phase, amplitude): (&[f32], &[f32]) = (bytemuck::cast_slice(phase), bytemuck::cast_slice(amplitude));
-        let wave: &mut [Complex<f32>] = bytemuck::cast_slice_mut(wave);
-        // The reduction is exact as long as the quadrant has few bits.
-        if phase.iter().all(|p| p.abs() < 1e4) {
-            return vectorized!({
-                for ((w, &p), &a) in wave.iter_mut().zip(phase).zip(amplitude) {
-                    let (s, c) = sin_cos_f32(p);
-                    *w = Complex::new(a * c, a * s);
-                }
-            });
-        }
+    if phase.iter().all(|p| p.f64().abs() < sin_cos::LIMIT) {
+        return vectorized!({
+            for ((w, &p), &a) in wave.iter_mut().zip(phase).zip(amplitude) {
+                let (s, c) = sin_cos::sin_cos::<T>(p.f64());
+                *w = Complex::new(a * c, a * s);
+            }
+        });
     }
     for ((w, &p), &a) in wave.iter_mut().zip(phase).zip(amplitude) {
         *w = cis(p).scale(a);
@@ -188,16 +160,6 @@ pub(crate) fn amplitude_gradient<T: Real>(g: &[Complex<T>], phase: &[T], out: &m
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn fast_sine_and_cosine_are_those_of_the_library() {
-        for i in -200_000..200_000 {
-            let x = i as f32 * 1.37e-3;
-            let ((s, c), (rs, rc)) = (sin_cos_f32(x), f64::from(x).sin_cos());
-            // Three units in the last place of 1.
-            assert!((f64::from(s) - rs).abs() < 3.6e-7 && (f64::from(c) - rc).abs() < 3.6e-7, "{x}");
-        }
-    }
 
     #[test]
     fn losses_have_the_derivatives_they_return() {

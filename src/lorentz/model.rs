@@ -7,7 +7,8 @@ use crate::fft::Fft2;
 use crate::lorentz::kernels;
 use crate::lorentz::warp::Warp;
 use crate::lorentz::{ImageSetting, SETTING_WORDS, Word};
-use crate::optics::{Aperture, Coherence, Grid, LensTransfer, wavelength};
+use crate::optics::constants::{CODATA_2018, checked_wavelength};
+use crate::optics::{Aperture, Coherence, Grid, LensTransfer};
 use crate::par::Par;
 use crate::real::{Real, cis};
 use crate::shape::{Limits, try_zeroed};
@@ -45,6 +46,21 @@ impl Default for LorentzParams {
             par: Par::default(),
             limits: Limits::default(),
         }
+    }
+}
+
+impl LorentzParams {
+    /// The wavelength in Å, if everything about the series makes sense.
+    pub(crate) fn check(&self) -> Result<f64, Error> {
+        self.grid.check()?;
+        self.aperture.check()?;
+        if self.images.is_empty() {
+            return Err(Error::param("images", 0, "at least one image"));
+        }
+        for setting in &self.images {
+            setting.check()?;
+        }
+        checked_wavelength(self.energy, &CODATA_2018)
     }
 }
 
@@ -109,27 +125,15 @@ impl<T: Real> LorentzModel<T> {
     /// [`Error::Param`] for a series without images or a setting out of range, [`Error::OverBudget`],
     /// [`Error::OutOfMemory`].
     pub fn new(params: &LorentzParams) -> Result<Self, Error> {
-        params.grid.check()?;
-        params.aperture.check()?;
-        if params.images.is_empty() {
-            return Err(Error::param("images", 0, "at least one image"));
-        }
-        let lambda = wavelength(params.energy);
-        if !(lambda.is_finite() && lambda > crate::units::Length::ZERO) {
-            return Err(Error::param("energy", params.energy, "a positive energy"));
-        }
-        for setting in &params.images {
-            setting.check()?;
-        }
+        let lambda = params.check()?;
         let len = params.grid.len();
         let bytes = (params.images.len() as u64 * 2 + 4 + 3 * params.par.count() as u64)
             .saturating_mul(len as u64)
             .saturating_mul(2 * size_of::<T>() as u64);
         params.limits.check(bytes)?;
-        let lambda = lambda.to_angstrom();
         let lens = LensTransfer { lambda, coherence: params.coherence };
         let k = params.grid.frequencies();
-        let [ny, nx] = params.grid.dims;
+        let ny = params.grid.dims[0];
         let aperture = match params.aperture {
             Aperture::Open => None,
             a => {
@@ -141,7 +145,6 @@ impl<T: Real> LorentzModel<T> {
                 Some(values)
             }
         };
-        debug_assert_eq!(len, ny * nx);
         let settings: Vec<_> = params.images.iter().map(ImageSetting::to_words).collect();
         let mut model = LorentzModel {
             grid: params.grid,
@@ -216,7 +219,7 @@ impl<T: Real> LorentzModel<T> {
         // t is (nx, ny)
         let ny = self.k[0].len();
         check_len("LorentzModel", "transfer", self.fft.len(), t.len());
-        let numbers = [words[0], words[1], words[2], words[3], words[4], words[5]];
+        let numbers = lens_words(words);
         let shifted = words[6] != 0.0 || words[7] != 0.0;
         let along_y: Vec<Complex<f64>> = self.k[0].iter().map(|k| cis(-std::f64::consts::TAU * k * words[6])).collect();
         for (ix, row) in t.chunks_mut(ny).enumerate() {
@@ -251,7 +254,7 @@ impl<T: Real> LorentzModel<T> {
     ) -> [f64; 8] {
         // t, spectrum, g are (nx, ny)
         let ny = self.k[0].len();
-        let numbers = [words[0], words[1], words[2], words[3], words[4], words[5]];
+        let numbers = lens_words(words);
         let wide = |z: Complex<T>| Complex::new(z.re.f64(), z.im.f64());
         let mut out = [0.0; 8];
         for ix in 0..self.k[1].len() {
@@ -286,7 +289,7 @@ impl<T: Real> LorentzModel<T> {
         bench: &mut Bench<T>,
     ) {
         let ny = self.k[0].len();
-        let numbers = [words[0], words[1], words[2], words[3], words[4], words[5]];
+        let numbers = lens_words(words);
         self.fill_transfer(words, frame);
         for (i, (f, o)) in frame.iter_mut().zip(spectrum).enumerate() {
             let k = [self.k[0][i % ny], self.k[1][i / ny]];
@@ -368,6 +371,11 @@ impl<T: Real> LorentzModel<T> {
         });
         Ok(out)
     }
+}
+
+/// The six numbers of the lens, without the image's shift and warp.
+fn lens_words(words: &[f64; SETTING_WORDS]) -> [f64; 6] {
+    std::array::from_fn(|i| words[i])
 }
 
 /// Whether buffers for turned images are wanted.

@@ -146,10 +146,7 @@ impl<T: Real> Problem<T> {
         self.unpack(x);
         let (by_phase, rest) = g.split_at_mut(len);
         let by_amplitude = match self.amplitude {
-            Amplitude::Free => {
-                let (a, _) = rest.split_at_mut(len);
-                Some(a)
-            }
+            Amplitude::Free => Some(&mut rest[..len]),
             Amplitude::Known => None,
         };
         let joint = !self.variables.is_empty();
@@ -165,20 +162,14 @@ impl<T: Real> Problem<T> {
             filter.apply(by_phase);
         }
         if self.amplitude == Amplitude::Free {
-            rest_scale(&mut g[len..2 * len], self.amplitude_unit);
+            g[len..2 * len].iter_mut().for_each(|g| *g *= self.amplitude_unit);
         }
         if joint {
             let mut by = vec![0.0; self.variables.len()];
             gradient_of(&self.variables, &self.settings_now, &self.by, &mut by);
             let at = self.fields() * len;
             g[at..].iter_mut().zip(by).for_each(|(g, b)| *g = T::of(b));
-        } else {
-            debug_assert!(self.variables.is_empty());
         }
         Ok(loss)
     }
-}
-
-fn rest_scale<T: Real>(g: &mut [T], unit: T) {
-    g.iter_mut().for_each(|g| *g *= unit);
 }

@@ -155,15 +155,8 @@ impl Retrieval {
     /// settings and the regularizer.
     pub fn new(params: RetrievalParams) -> Result<Self, Error> {
         let series = &params.series;
-        series.grid.check()?;
-        series.aperture.check()?;
+        series.check()?;
         params.regularizer.check()?;
-        if series.images.is_empty() {
-            return Err(Error::param("images", 0, "at least one image"));
-        }
-        for image in &series.images {
-            image.check()?;
-        }
         if params.stages.is_empty() {
             return Err(Error::param("stages", 0, "at least one"));
         }

@@ -4,7 +4,8 @@ use num_complex::Complex;
 
 use crate::error::Error;
 use crate::fft::{Fft2, frequencies};
-use crate::optics::{Grid, wavelength};
+use crate::optics::Grid;
+use crate::optics::constants::{CODATA_2018, checked_wavelength};
 use crate::real::Real;
 use crate::shape::{Limits, try_zeroed};
 use crate::tensor::Tensor;
@@ -91,10 +92,7 @@ impl<T: Real> Tie<T> {
         if !(params.band_limit > 0.0 && params.band_limit <= 1.5) {
             return Err(Error::param("band_limit", params.band_limit, "a part of the Nyquist frequency, up to 1.5"));
         }
-        let lambda = wavelength(params.energy);
-        if !(lambda.is_finite() && lambda > Length::ZERO) {
-            return Err(Error::param("energy", params.energy, "a positive energy"));
-        }
+        let lambda = checked_wavelength(params.energy, &CODATA_2018)?;
         let factor = if params.edges == Edges::Mirrored { 2 } else { 1 };
         let [ny, nx] = params.grid.dims.map(|n| n * factor);
         params.limits.check((ny as u64).saturating_mul(nx as u64).saturating_mul(9 * size_of::<T>() as u64))?;
@@ -109,7 +107,7 @@ impl<T: Real> Tie<T> {
                 *f = T::of(q2 / (q2 + qc2).powi(2) / (4.0 * std::f64::consts::PI.powi(2)));
             }
         }
-        Ok(Tie { params, lambda: lambda.to_angstrom(), fft: Fft2::new([ny, nx])?, inverse, k })
+        Ok(Tie { params, lambda, fft: Fft2::new([ny, nx])?, inverse, k })
     }
 
     /// The phase, of mean 0, from `∂I/∂D` per Å of underfocus and the intensity in focus.
@@ -284,6 +282,7 @@ pub struct SeparatedPhase<T: Real> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::optics::wavelength;
 
     #[test]
     fn the_solution_satisfies_the_equation_for_any_intensity() {

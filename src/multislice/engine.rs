@@ -266,12 +266,9 @@ impl<T: Real> Engine<T> {
         }
     }
 
-    /// Transforms sixteen columns along y: to the spectrum, or back from it.
-    pub fn along_y(&self, b: &mut LaneBuffers<'_, T>, direction: Direction) {
-        match direction {
-            Direction::Forward => self.fy.to_order(b, direction),
-            Direction::Inverse => self.fy.to_natural(b, direction),
-        }
+    /// Transforms sixteen columns along y to the spectrum.
+    pub fn along_y(&self, b: &mut LaneBuffers<'_, T>) {
+        self.fy.to_order(b, Direction::Forward);
     }
 
     /// b ← F_x t F_x⁻¹ b, or t̄, for sixteen rows: unnormalised.

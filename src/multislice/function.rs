@@ -399,11 +399,11 @@ impl<T: Real> MultisliceFunction<T> {
             let mut lanes = [[Complex::new(0.0, 0.0); 3]; LANES];
             for w in 0..waves {
                 e.gather_columns(u1, waves, w, c, b);
-                e.along_y(b, Direction::Forward);
+                e.along_y(b);
                 let u2 = &after[(c * waves + w) * 2 * e.pitch()..][..2 * e.pitch()];
                 a.re[..e.padded].copy_from_slice(&u2[..e.padded]);
                 a.im[..e.padded].copy_from_slice(&u2[e.pitch()..][..e.padded]);
-                e.along_y(a, Direction::Forward);
+                e.along_y(a);
                 for (y, &ky) in e.ky.iter().enumerate() {
                     for (l, sum) in lanes.iter_mut().enumerate() {
                         let g = Complex::new(b.re[y][l].f64(), -b.im[y][l].f64());

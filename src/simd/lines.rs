@@ -7,8 +7,8 @@ use num_complex::Complex;
 
 use crate::real::Real;
 
-/// Lines side by side.
-const LANES: usize = 16;
+/// Lines side by side: the `f32` of an AVX-512 register.
+pub(crate) const LANES: usize = 16;
 
 /// Whether the vector kernels can be called for this type, this processor and so many lines.
 #[cfg(target_arch = "x86_64")]

@@ -7,6 +7,7 @@
 pub(crate) mod conv;
 pub(crate) mod lines;
 pub(crate) mod product;
+pub(crate) mod sin_cos;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 #[cfg(target_arch = "x86_64")]
