@@ -135,6 +135,7 @@ pub mod autodiff;
 pub mod detect;
 pub mod error;
 pub mod fft;
+pub mod hrtem;
 #[cfg(feature = "io")]
 pub mod io;
 pub mod linalg;
