@@ -137,16 +137,18 @@ impl<T: Real> HrtemImage<T> {
 
 /// One point of the focus and source distributions.
 #[derive(Clone, Copy, Debug)]
-struct Shifted {
-    focus: f64,
-    direction: [f64; 2],
-    envelope: bool,
+pub(crate) struct Shifted {
+    /// Å, added to C10.
+    pub focus: f64,
+    /// `[y, x]`, rad.
+    pub direction: [f64; 2],
+    /// Whether the spreads damp the transfer function.
+    pub envelope: bool,
 }
 
 impl Shifted {
-    /// T on a grid, divided by N. For a tilted beam `T(k + q)/unit T(q)`, q = direction/λ: the wave enters along the tilt, and the image keeps its
-    /// place on average by the definition of the envelopes.
-    fn table<T: Real>(&self, grid: &Grid, params: &CtfParams) -> Result<Vec<Complex<T>>, Error> {
+    /// The lens as this point sees it.
+    pub(crate) fn lens(&self, params: &CtfParams) -> Result<ShiftedLens, Error> {
         let mut lens = params.clone();
         if !self.envelope {
             (lens.focal_spread, lens.source_angle) = (FocalSpread::ZERO, SourceAngle::ZERO);
@@ -155,14 +157,20 @@ impl Shifted {
         let ctf = Ctf::new(&lens)?;
         let lambda = ctf.chi().lambda();
         let q = self.direction.map(|d| d / lambda);
+        let phase = cis(ctf.chi().value(q));
+        Ok(ShiftedLens { ctf, q, phase })
+    }
+
+    /// T on a grid, divided by N.
+    fn table<T: Real>(&self, grid: &Grid, params: &CtfParams) -> Result<Vec<Complex<T>>, Error> {
+        let lens = self.lens(params)?;
         let step = grid.frequency_step().map(|d| d.to_per_angstrom());
         let scale = 1.0 / grid.len() as f64;
-        let phase = cis(ctf.chi().value(q));
         let [ky, kx] = grid.frequencies();
         let mut table = try_zeroed(grid.len())?;
         for (row, &y) in table.chunks_mut(grid.dims[1]).zip(&ky) {
             for (t, &x) in row.iter_mut().zip(&kx) {
-                let z = ctf.at([y + q[0], x + q[1]], step) * phase * scale;
+                let z = lens.at([y, x], step) * scale;
                 *t = Complex::new(T::of(z.re), T::of(z.im));
             }
         }
@@ -170,8 +178,24 @@ impl Shifted {
     }
 }
 
+/// A lens at one point of the focus and source distributions: `T(k + q)/unit T(q)`, q = direction/λ. The wave enters along the tilt, and the image keeps
+/// its place on average by the definition of the envelopes.
+#[derive(Clone, Debug)]
+pub(crate) struct ShiftedLens {
+    pub ctf: Ctf,
+    pub q: [f64; 2],
+    phase: Complex<f64>,
+}
+
+impl ShiftedLens {
+    /// T at k, on a grid of frequencies `step` apart.
+    pub(crate) fn at(&self, k: [f64; 2], step: [f64; 2]) -> Complex<f64> {
+        self.ctf.at([k[0] + self.q[0], k[1] + self.q[1]], step) * self.phase
+    }
+}
+
 /// Weights and points of the averages; weights sum to 1.
-fn points(ctf: &CtfParams, averaging: Averaging) -> Result<Vec<(f64, Shifted)>, Error> {
+pub(crate) fn points(ctf: &CtfParams, averaging: Averaging) -> Result<Vec<(f64, Shifted)>, Error> {
     let Averaging::Explicit { focus, directions } = averaging else {
         return Ok(vec![(1.0, Shifted { focus: 0.0, direction: [0.0; 2], envelope: true })]);
     };

@@ -23,6 +23,7 @@ mod scan;
 
 pub use function::MultisliceFunction;
 pub use imaging::{Averaging, HrtemImage, diffraction, raster, transmission_cross_coefficient};
+pub(crate) use imaging::{Shifted, ShiftedLens, points};
 pub use params::{BandLimit, MultisliceParams};
 pub use plan::{Multislice, MultisliceScratch, Transmission};
 pub use prism::Prism;
