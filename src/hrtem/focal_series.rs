@@ -421,35 +421,53 @@ impl<T: Real> FocalSeries<T> {
         }
     }
 
-    /// The derivative of √I of one image by a change of its numbers, squared and summed over pixels: what a number weighs in the loss. ψ_j in
-    /// `bench.psi`, the intensity beside it.
+    /// `Σ_r (∂√I/∂v)²` of one image for a change v of its numbers: what they weigh in the loss.
     pub(crate) fn curvature(
         &self,
         words: &Words,
         change: &Words,
-        table: &[Complex<T>],
+        table: &mut [Complex<T>],
         spectrum: &[Complex<T>],
         bench: &mut Bench<'_, T>,
     ) -> Result<f64, Error> {
         let (a, len) = (self.active.len(), self.fft.len());
-        let (h, mut sum) = (1e-4, 0.0);
-        let moved: Words = std::array::from_fn(|i| words[i] + h * change[i]);
         let mut slope: Vec<f64> = try_zeroed(len)?;
-        let mut there: Vec<Complex<T>> = try_zeroed(self.table_len())?;
         let mut wave: Vec<Complex<T>> = try_zeroed(len)?;
-        self.fill_table(&moved, &mut there)?;
+        self.fill_table(words, table)?;
         self.image(table, spectrum, bench);
-        for (j, (weight, _)) in self.points.iter().enumerate() {
-            let d: Vec<Complex<T>> = (0..a).map(|i| spectrum[i] * (there[j * a + i] - table[j * a + i])).collect();
-            self.wave_of(&d, T::of(1.0 / (h * len as f64)), &mut wave, bench.scratch);
+        for (j, (weight, point)) in self.points.iter().enumerate() {
+            let lens = self.lens(point, words)?;
+            let t = &mut table[j * a..][..a];
+            for ((t, s), &k) in t.iter_mut().zip(spectrum).zip(&self.k) {
+                let d = self.log_change(point, &lens, k, change);
+                *t = *t * s * Complex::new(T::of(d.re), T::of(d.im));
+            }
+            self.wave_of(t, T::of(1.0 / len as f64), &mut wave, bench.scratch);
             for ((s, p), d) in slope.iter_mut().zip(&bench.psi[j * len..][..len]).zip(&wave) {
                 *s += weight * (p.conj() * d).re.f64();
             }
         }
-        for (s, i) in slope.iter().zip(bench.intensity.iter()) {
-            sum += s * s / i.f64().max(1e-6);
+        Ok(slope.iter().zip(bench.intensity.iter()).map(|(s, i)| s * s / i.f64().max(1e-6)).sum())
+    }
+
+    /// `Σ_p (∂ln T/∂p) v_p`, as in the gradient.
+    fn log_change(&self, point: &Shifted, lens: &ShiftedLens, k: [f64; 2], v: &Words) -> Complex<f64> {
+        let lambda = lens.ctf.chi().lambda();
+        let q = [k[0] + lens.q[0], k[1] + lens.q[1]];
+        let (b, z) = (chi_basis(lambda, q), chi_basis(lambda, lens.q));
+        let mut out = Complex::new(0.0, -std::f64::consts::TAU * (k[0] * v[SHIFT] + k[1] * v[SHIFT + 1]));
+        for (i, v) in v[..SHIFT].chunks(2).enumerate() {
+            out.im -= (b[i][0] - z[i][0]) * v[0] + (b[i][1] - z[i][1]) * v[1];
         }
-        Ok(sum)
+        let theta = self.ctf.source_angle.to_one_over_e().to_rad();
+        if point.envelope && theta > 0.0 {
+            let (chi, by) = (lens.ctf.chi().gradient(q), chi_basis_gradient(lambda, q));
+            for (i, v) in v[..SHIFT].chunks(2).enumerate() {
+                let slope = |c: usize| chi[0] * by[i][c][0] + chi[1] * by[i][c][1];
+                out.re -= 0.5 * (theta / lambda).powi(2) * (slope(0) * v[0] + slope(1) * v[1]);
+            }
+        }
+        out
     }
 
     /// Buffers of one thread: (points·N) and N numbers and the scratch.
