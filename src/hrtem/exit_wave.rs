@@ -5,9 +5,10 @@ use num_complex::Complex;
 use crate::error::Error;
 use crate::hrtem::exit_wave_linear::{Linear, contrast_spectra};
 use crate::hrtem::exit_wave_objective::Objective;
+use crate::hrtem::exit_wave_rescan::rescan;
 use crate::hrtem::exit_wave_search::search;
 use crate::hrtem::focal_series::{SHIFT, Words};
-use crate::hrtem::{FOCAL_WORDS, FocalImage, FocalSearch, FocalSeries, FocalSeriesParams};
+use crate::hrtem::{FOCAL_WORDS, FocalImage, FocalScan, FocalSearch, FocalSeries, FocalSeriesParams};
 use crate::observe::{Observer, Step, Stop};
 use crate::optics::Aberration;
 use crate::optim::{Method, Minimize, MinimizeParams, MinimizeState, Wolfe};
@@ -43,8 +44,10 @@ pub struct FocalVariables {
 }
 
 /// One part of the descent.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ExitWaveStage {
+    /// What happens first.
+    pub scan: Rescan,
     /// Iterations at most.
     pub iterations: usize,
     /// What is free besides the wave.
@@ -58,6 +61,16 @@ pub enum Registration {
     Known,
     /// They are searched.
     Search(FocalSearch),
+}
+
+/// Whether foci and shifts are scanned again, by the likelihood, before a stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Rescan {
+    /// They stay.
+    #[default]
+    None,
+    /// They are.
+    Scan(FocalScan),
 }
 
 /// How an exit wave is retrieved.
@@ -79,21 +92,26 @@ pub struct ExitWaveParams {
     pub tolerance: f64,
 }
 
-/// A search, then 15 iterations for the wave alone, then 60 for wave, foci and shifts; Poisson counts.
+/// A search, then 15 iterations for the wave alone; three times a scan and 15 iterations for wave, foci and shifts; 60 more; Poisson counts.
 impl Default for ExitWaveParams {
     fn default() -> Self {
         let joint = FocalVariables { focus: FocalFreedom::Each, shift: FocalFreedom::Each, ..FocalVariables::default() };
+        let scan = Rescan::Scan(FocalScan::default());
+        let again = ExitWaveStage { scan, iterations: 15, free: joint.clone() };
         ExitWaveParams {
             series: FocalSeriesParams::default(),
             loss: Loss::Poisson { background: 0.02 },
             registration: Registration::Search(FocalSearch::default()),
             epsilon: 0.3,
             stages: vec![
-                ExitWaveStage { iterations: 15, free: FocalVariables::default() },
-                ExitWaveStage { iterations: 60, free: joint },
+                ExitWaveStage { scan: Rescan::None, iterations: 15, free: FocalVariables::default() },
+                again.clone(),
+                again.clone(),
+                again,
+                ExitWaveStage { scan: Rescan::None, iterations: 60, free: joint },
             ],
             pairs: 10,
-            tolerance: 1e-7,
+            tolerance: 1e-6,
         }
     }
 }
@@ -213,6 +231,11 @@ impl ExitWave {
         if params.stages.iter().any(named) {
             return Err(Error::param("aberrations", "C10", "others than the focus, which has its own freedom"));
         }
+        for stage in &params.stages {
+            if let Rescan::Scan(scan) = &stage.scan {
+                scan.check()?;
+            }
+        }
         if params.pairs == 0 {
             return Err(Error::param("pairs", 0, "at least 1"));
         }
@@ -301,9 +324,12 @@ impl ExitWave {
         objective: &mut Objective<T>,
         stage: usize,
         spectrum: Vec<Complex<T>>,
-        words: Vec<Words>,
+        mut words: Vec<Words>,
         loss: Vec<f64>,
     ) -> Result<ExitWaveState<T>, Error> {
+        if let Some(ExitWaveStage { scan: Rescan::Scan(scan), .. }) = self.params.stages.get(stage) {
+            words = rescan(scan, objective, &spectrum, &words)?;
+        }
         let free = match self.params.stages.get(stage) {
             Some(s) => variables(&s.free, words.len()),
             None => Vec::new(),

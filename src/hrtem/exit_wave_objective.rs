@@ -92,6 +92,21 @@ impl<T: Real> Objective<T> {
         })
     }
 
+    /// What is minimised.
+    pub fn loss(&self) -> Loss {
+        self.loss
+    }
+
+    /// The counts of image k (ny, nx).
+    pub fn counts(&self, k: usize) -> &[T] {
+        &self.counts[k * self.series.fft.len()..][..self.series.fft.len()]
+    }
+
+    /// Its weights.
+    pub fn weights(&self, k: usize) -> Option<&[T]> {
+        self.weights.as_ref().map(|w| &w[k * self.series.fft.len()..][..self.series.fft.len()])
+    }
+
     /// Second derivative of ℓ by √(eI), over 2.
     fn stiffness(&self) -> f64 {
         match self.loss {
@@ -104,6 +119,16 @@ impl<T: Real> Objective<T> {
     pub fn wave_curvature(&self) -> f64 {
         let e = self.electrons.iter().sum::<f64>() / self.electrons.len() as f64;
         self.stiffness() * e / (self.series.fft.len() as f64).powi(2)
+    }
+
+    /// Of the log-likelihood instead of the loss.
+    pub fn information(&self) -> f64 {
+        // Half the deviance is the log-likelihood; half of the sum of squares of √ is a quarter of it.
+        let nats = match self.loss {
+            Loss::Amplitude => 2.0,
+            Loss::Poisson { .. } => 1.0,
+        };
+        nats * self.measured * self.wave_curvature()
     }
 
     /// About that by a change of the numbers of image k.

@@ -39,8 +39,8 @@ impl Default for FocalSearch {
             focus_range: Length::nm(8.0),
             focus_step: Length::angstrom(10.0),
             max_shift: Length::angstrom(5.0),
-            sweeps: 6,
-            starts: 3,
+            sweeps: 2,
+            starts: 1,
             epsilon: 0.3,
         }
     }
@@ -245,7 +245,7 @@ impl<T: Real> Search<'_, T> {
 }
 
 /// Where the parabola through three values one apart has its vertex; 0 where it has no maximum.
-fn vertex(a: f64, b: f64, c: f64) -> f64 {
+pub(crate) fn vertex(a: f64, b: f64, c: f64) -> f64 {
     let curvature = a - 2.0 * b + c;
     if curvature < 0.0 { (0.5 * (a - c) / curvature).clamp(-0.5, 0.5) } else { 0.0 }
 }

@@ -256,11 +256,6 @@ impl<T: Real> FocalSeries<T> {
         &self.words
     }
 
-    /// The frequencies, 1/Å.
-    pub(crate) fn k(&self) -> &[[f64; 2]] {
-        &self.k
-    }
-
     /// Which frequency is the negative of which.
     pub(crate) fn minus(&self) -> &[u32] {
         &self.minus

@@ -1,0 +1,199 @@
+//! Focus and place of each image once more, by the likelihood itself, far around where a descent has put them.
+
+use num_complex::Complex;
+
+use crate::error::Error;
+use crate::fft::{Direction, frequency_index};
+use crate::hrtem::exit_wave_objective::Objective;
+use crate::hrtem::exit_wave_search::vertex;
+use crate::hrtem::focal_series::{SHIFT, Words};
+use crate::ptycho::Loss;
+use crate::real::Real;
+use crate::shape::try_zeroed;
+use crate::units::Length;
+
+/// A scan of each image's focus and shift with the wave as it is, before a stage of the descent. A descent ends in the nearest minimum; of a crystal
+/// there are many, half a cell or a reversal of contrast apart.
+///
+/// For every focus the image is predicted by the full model, and its log-likelihood for all shifts of whole pixels,
+///
+/// ```text
+/// Poisson    Σ_r w(r) [e I(r − s) − D(r) ln(e I(r − s) + b)]
+/// amplitude  Σ_r w(r) [e I(r − s) − 2 √D(r) √(e I(r − s))]
+/// ```
+///
+/// is two cross-correlations. The prediction holds only those coefficients of the wave that stand out of their counting noise: the others have been
+/// fitted to the noise of the very images that are compared, and would hold each where it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FocalScan {
+    /// Foci on either side.
+    pub focus_range: Length,
+    /// From focus to focus.
+    pub focus_step: Length,
+    /// Shifts on either side, along each axis.
+    pub max_shift: Length,
+    /// How many standard deviations a coefficient stands out.
+    pub significance: f64,
+}
+
+impl Default for FocalScan {
+    fn default() -> Self {
+        FocalScan {
+            focus_range: Length::nm(8.0),
+            focus_step: Length::angstrom(8.0),
+            max_shift: Length::angstrom(5.0),
+            significance: 3.0,
+        }
+    }
+}
+
+impl FocalScan {
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let (r, s) = (self.focus_range, self.focus_step);
+        if !(r >= Length::ZERO && s > Length::ZERO && r / s <= 1000.0) {
+            return Err(Error::param("focus_range, focus_step", format!("{r}, {s}"), "at most 1000 steps"));
+        }
+        if !(self.max_shift > Length::ZERO && self.max_shift.is_finite()) {
+            return Err(Error::param("max_shift", self.max_shift, "a positive length"));
+        }
+        if !(self.significance >= 0.0 && self.significance.is_finite()) {
+            return Err(Error::param("significance", self.significance, "a number that is not negative"));
+        }
+        Ok(())
+    }
+}
+
+/// One focus: the smallest loss, and the shift that has it, Å.
+#[derive(Clone, Copy, Debug)]
+struct Fit {
+    loss: f64,
+    shift: [f64; 2],
+}
+
+impl Default for Fit {
+    fn default() -> Self {
+        Fit { loss: f64::INFINITY, shift: [0.0; 2] }
+    }
+}
+
+/// The words of all images after the scan, each against the same wave. An image whose best place is where it was keeps its numbers.
+pub(crate) fn rescan<T: Real>(
+    scan: &FocalScan,
+    objective: &mut Objective<T>,
+    spectrum: &[Complex<T>],
+    words: &[Words],
+) -> Result<Vec<Words>, Error> {
+    // A coefficient has two components of this variance.
+    let seen = objective.transmission(words)?;
+    let information = objective.information();
+    let mut known = spectrum.to_vec();
+    for (z, t) in known.iter_mut().zip(&seen) {
+        let variance = 2.0 / (information * t.max(1e-6));
+        if z.norm_sqr().f64() < scan.significance * scan.significance * variance {
+            *z = Complex::default();
+        }
+    }
+    let (objective, spectrum) = (&*objective, &known[..]);
+    let pixel = objective.series.grid().sampling.map(|d| d.to_angstrom());
+    let step = scan.focus_step.to_angstrom();
+    let count = (scan.focus_range / scan.focus_step).floor() as usize;
+    let n = 2 * count + 1;
+    let mut out = words.to_vec();
+    for (k, new) in out.iter_mut().enumerate() {
+        let old = *new;
+        let focus = |i: usize| old[0] + (i as f64 - count as f64) * step;
+        let fits = objective.series.par.map(n, |i| {
+            let mut w = old;
+            w[0] = focus(i);
+            one_focus(scan, objective, spectrum, &w, k).unwrap_or_default()
+        });
+        let best = (0..n).fold(count, |b, i| if fits[i].loss < fits[b].loss { i } else { b });
+        let moved = [0, 1].map(|a| (fits[best].shift[a] - old[SHIFT + a]).abs() / pixel[a]);
+        if best.abs_diff(count) <= 1 && moved[0] <= 1.0 && moved[1] <= 1.0 {
+            continue;
+        }
+        new[0] = focus(best);
+        if best > 0 && best + 1 < n {
+            new[0] += step * vertex(-fits[best - 1].loss, -fits[best].loss, -fits[best + 1].loss);
+        }
+        new[SHIFT..].copy_from_slice(&fits[best].shift);
+    }
+    Ok(out)
+}
+
+fn one_focus<T: Real>(
+    scan: &FocalScan,
+    o: &Objective<T>,
+    spectrum: &[Complex<T>],
+    words: &Words,
+    k: usize,
+) -> Result<Fit, Error> {
+    let s = &o.series;
+    let [ny, nx] = s.grid().dims;
+    let (len, pixel) = (ny * nx, s.grid().sampling.map(|d| d.to_angstrom()));
+    let (mut table, mut buffers) = (try_zeroed(s.table_len())?, s.buffers()?);
+    s.fill_table(words, &mut table)?;
+    let mut bench = buffers.bench();
+    s.image(&table, spectrum, &mut bench);
+
+    // Both terms as F{a} conj F{b}: one complex transform of a pair of real images each, then one back.
+    let (counts, weights, e) = (o.counts(k), o.weights(k), o.electrons[k]);
+    let weight = |r: usize| weights.map_or(1.0, |w| w[r].f64());
+    let (mut data, mut model): (Vec<Complex<T>>, Vec<Complex<T>>) = (try_zeroed(len)?, try_zeroed(len)?);
+    for r in 0..len {
+        let (y, d) = (e * bench.intensity[r].f64(), counts[r].f64());
+        let (seen, by) = match o.loss() {
+            Loss::Poisson { background } => (d, (y + background).ln()),
+            Loss::Amplitude => (2.0 * d.sqrt(), y.max(0.0).sqrt()),
+        };
+        data[r] = Complex::new(T::of(-weight(r) * seen), T::of(weight(r)));
+        model[r] = Complex::new(T::of(by), T::of(y));
+    }
+    s.fft.forward(&mut data, bench.scratch);
+    s.fft.forward(&mut model, bench.scratch);
+    let cross = &mut bench.psi[..len];
+    for (i, out) in cross.iter_mut().enumerate() {
+        let m = (ny - i / nx) % ny * nx + (nx - i % nx) % nx;
+        let half = T::of(0.5);
+        let parts = |z: &[Complex<T>]| {
+            let (a, b) = (z[i], z[m].conj());
+            let odd = (a - b).scale(half);
+            ((a + b).scale(half), Complex::new(odd.im, -odd.re))
+        };
+        let ((d, w), (by, y)) = (parts(&data), parts(&model));
+        *out = d * by.conj() + w * y.conj();
+    }
+    s.fft.transform(cross, Direction::Inverse, T::of(1.0 / len as f64), bench.scratch);
+
+    // The place within reach; one nat for its edge, so that of equal ones (a lattice) the nearest is taken.
+    let reach = scan.max_shift.to_angstrom();
+    let mut best = Fit::default();
+    let mut at = None;
+    for (i, z) in cross.iter().enumerate() {
+        let off = |i: usize, n: usize, a: usize| {
+            // The prediction lies where the words say: the cross-correlation is about that.
+            let d = frequency_index(i, n) as f64 * pixel[a];
+            let period = n as f64 * pixel[a];
+            d - period * (d / period).round()
+        };
+        let d = [off(i / nx, ny, 0), off(i % nx, nx, 1)];
+        if d[0].abs() > reach || d[1].abs() > reach {
+            continue;
+        }
+        let loss = z.re.f64() + (d[0] * d[0] + d[1] * d[1]) / (reach * reach);
+        if loss < best.loss {
+            best = Fit { loss, shift: d };
+            at = Some(i);
+        }
+    }
+    if let Some(i) = at {
+        let (y, x) = (i / nx, i % nx);
+        let v = |y: usize, x: usize| -cross[y % ny * nx + x % nx].re.f64();
+        let sub = [
+            vertex(v(y + ny - 1, x), v(y, x), v(y + 1, x)),
+            vertex(v(y, x + nx - 1), v(y, x), v(y, x + 1)),
+        ];
+        best.shift = [0, 1].map(|a| words[SHIFT + a] + best.shift[a] + sub[a] * pixel[a]);
+    }
+    Ok(best)
+}
