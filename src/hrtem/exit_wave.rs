@@ -56,7 +56,7 @@ pub struct ExitWaveStage {
 
 /// What is known of shifts and foci before the descent.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Registration {
+pub enum FocalRegistration {
     /// The images' shifts and foci are right to a fraction of a pixel and some ten Å.
     Known,
     /// They are searched.
@@ -81,7 +81,7 @@ pub struct ExitWaveParams {
     /// What is minimised, of counts.
     pub loss: Loss,
     /// Whether shifts and foci are searched first.
-    pub registration: Registration,
+    pub registration: FocalRegistration,
     /// ε of the linear restoration that the descent starts from.
     pub epsilon: f64,
     /// The parts of the descent.
@@ -101,7 +101,7 @@ impl Default for ExitWaveParams {
         ExitWaveParams {
             series: FocalSeriesParams::default(),
             loss: Loss::Poisson { background: 0.02 },
-            registration: Registration::Search(FocalSearch::default()),
+            registration: FocalRegistration::Search(FocalSearch::default()),
             epsilon: 0.3,
             stages: vec![
                 ExitWaveStage { scan: Rescan::None, iterations: 15, free: FocalVariables::default() },
@@ -207,7 +207,7 @@ pub struct ExitWaveResult<T: Real> {
 /// let wave: Vec<_> = (0..1024).map(|i| Complex::cis(0.3 * (f64::from(i % 32) * 0.589).cos())).collect();
 /// let mut counts = FocalSeries::new(&series)?.images(&wave)?;
 /// counts.as_mut_slice().iter_mut().for_each(|c| *c *= 50.0);
-/// let plan = ExitWave::new(ExitWaveParams { series, registration: Registration::Known, ..ExitWaveParams::default() })?;
+/// let plan = ExitWave::new(ExitWaveParams { series, registration: FocalRegistration::Known, ..ExitWaveParams::default() })?;
 /// let state = plan.start(&counts, None, &mut silent)?;
 /// let found = plan.run(&counts, None, state, usize::MAX, &mut silent)?;
 /// assert!((found.wave[[0, 0]].arg() - found.wave[[0, 8]].arg()).abs() > 0.2);
@@ -249,7 +249,7 @@ impl ExitWave {
                 return Err(Error::param("background", background, "a positive number"));
             }
         }
-        if let Registration::Search(s) = &params.registration {
+        if let FocalRegistration::Search(s) = &params.registration {
             s.check()?;
         }
         // The largest things: tables and gradients of every image, the pairs, and the waves of every thread.
@@ -289,8 +289,8 @@ impl ExitWave {
             Some(w) => contrast_spectra(series, &filled(images, w, &objective.electrons))?,
         };
         let words = match &self.params.registration {
-            Registration::Known => series.words().to_vec(),
-            Registration::Search(s) => search(s, series, &spectra, observe)?.words,
+            FocalRegistration::Known => series.words().to_vec(),
+            FocalRegistration::Search(s) => search(s, series, &spectra, observe)?.words,
         };
         let mut linear = Linear::new(series)?;
         for (k, w) in words.iter().enumerate() {

@@ -10,7 +10,7 @@
 //! - [`FocalSeries`], [`FocalSeriesParams`], [`FocalImage`]: the images of one wave at several foci; [`FocalSeriesFunction`]: with gradients.
 //! - [`restore_linear`]: the linear Wiener restoration.
 //! - [`ExitWave`], [`ExitWaveParams`], [`ExitWaveStage`], [`FocalVariables`], [`FocalFreedom`]: maximum likelihood, with registration and refinement of the
-//!   lens; [`Registration`], [`FocalSearch`], [`Rescan`], [`FocalScan`]: where it begins, and where it begins again; [`ExitWaveState`], [`ExitWaveResult`].
+//!   lens; [`FocalRegistration`], [`FocalSearch`], [`Rescan`], [`FocalScan`]: where it begins, and where it begins again; [`ExitWaveState`], [`ExitWaveResult`].
 //! - [`refocus`], [`compare_exit_waves`], [`focal_errors`]: what a series cannot tell, removed.
 
 mod exit_wave;
@@ -24,7 +24,7 @@ mod focal_series_function;
 mod plane_lattice;
 
 pub use exit_wave::{
-    ExitWave, ExitWaveParams, ExitWaveResult, ExitWaveStage, ExitWaveState, FocalFreedom, FocalVariables, Registration,
+    ExitWave, ExitWaveParams, ExitWaveResult, ExitWaveStage, ExitWaveState, FocalFreedom, FocalVariables, FocalRegistration,
     Rescan,
 };
 pub use exit_wave_gauge::{ExitWaveComparison, FocalErrors, compare_exit_waves, focal_errors, refocus};

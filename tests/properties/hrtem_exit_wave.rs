@@ -3,7 +3,7 @@
 use exitwave::autodiff::check_function_at;
 use exitwave::hrtem::{
     ExitWave, ExitWaveParams, FOCAL_WORDS, FocalFreedom, FocalImage, FocalSeries, FocalSeriesFunction,
-    FocalSeriesParams, FocalVariables, Registration, focal_errors, refocus, restore_linear,
+    FocalSeriesParams, FocalVariables, FocalRegistration, focal_errors, refocus, restore_linear,
 };
 use exitwave::multislice::{Averaging, HrtemImage};
 use exitwave::num_complex::Complex;
@@ -90,7 +90,7 @@ proptest! {
 
     #[test]
     fn gradients_by_wave_foci_shifts_and_aberrations_are_those_of_finite_differences(
-        ny in 5usize..10, nx in 5usize..10, seed in 0u64..1000, averaging in averaging(),
+        ny in 8usize..13, nx in 8usize..13, seed in 0u64..1000, averaging in averaging(),
     ) {
         let params = FocalSeriesParams { averaging, ..series([ny, nx], 2, seed) };
         let psi = wave(&params, seed);
@@ -246,7 +246,7 @@ fn plan(series: FocalSeriesParams) -> ExitWave {
         shift: FocalFreedom::Each,
         aberrations: vec![(Aberration::C12, FocalFreedom::Each), (Aberration::C30, FocalFreedom::Common)],
     };
-    let mut params = ExitWaveParams { series, registration: Registration::Known, ..ExitWaveParams::default() };
+    let mut params = ExitWaveParams { series, registration: FocalRegistration::Known, ..ExitWaveParams::default() };
     params.stages.truncate(2);
     for stage in &mut params.stages {
         stage.iterations = 6;

@@ -3,6 +3,7 @@
 #[path = "../support/dense.rs"]
 mod dense;
 mod fft;
+mod hrtem_exit_wave;
 mod linalg;
 mod lorentz;
 mod metrics;
