@@ -4,7 +4,21 @@
 //! the shift that its content has, and is removed by shifting the frame by its negative.
 //!
 //! **The plane lattice**: [`PlaneLattice`], found in the peaks of a spectrum or a diffraction pattern, refined, indexed.
+//!
+//! **Crystallographic processing**: [`find_image_lattice`], [`measure_reflections`].
 
+mod image_lattice;
+mod image_reflections;
+mod lattice_transform;
+mod origin_map;
+mod plane_groups;
+mod plane_group_search;
 mod plane_lattice;
 
+pub use image_lattice::{ImageLattice, ImageLatticeParams, find_image_lattice};
+pub use image_reflections::{PlaneReflection, PlaneReflections, ReflectionsParams, measure_reflections};
+pub use plane_groups::{PlaneGroup, PlaneMetric, PlaneOperation, PlaneSetting, PlaneSystem, plane_settings};
+pub use plane_group_search::{
+    PlaneGroupFit, PlaneGroupParams, PlaneGroupRanking, impose_plane_group, rank_plane_groups,
+};
 pub use plane_lattice::{PlaneLattice, PlaneLatticeFit, PlaneLatticeParams};
