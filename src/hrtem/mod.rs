@@ -21,7 +21,24 @@ mod exit_wave_rescan;
 mod exit_wave_search;
 mod focal_series;
 mod focal_series_function;
+//! **Crystallographic processing** of a picture: [`find_image_lattice`], [`measure_reflections`], [`rank_plane_groups`] over
+//! [`PlaneGroup`]s and their [`PlaneSetting`]s, [`impose_plane_group`].
+//!
+//! **The potential in three dimensions** from pictures along two zone axes or more: [`zone_bases`], [`combine_zones`] under a
+//! [`SpaceGroup`], [`CrystalReflections::volume`]; what it should be, [`crystal_reflections`].
+
+mod combine_zones;
+mod crystal_factors;
+mod image_lattice;
+mod image_reflections;
+mod lattice_transform;
+mod origin_map;
+mod plane_group_search;
+mod plane_groups;
 mod plane_lattice;
+mod potential_3d;
+mod space_group;
+mod zone_bases;
 
 pub use exit_wave::{
     ExitWave, ExitWaveParams, ExitWaveResult, ExitWaveStage, ExitWaveState, FocalFreedom, FocalVariables, FocalRegistration,
@@ -33,4 +50,15 @@ pub use exit_wave_rescan::FocalScan;
 pub use exit_wave_search::FocalSearch;
 pub use focal_series::{FOCAL_WORDS, FocalImage, FocalSeries, FocalSeriesParams};
 pub use focal_series_function::FocalSeriesFunction;
+pub use combine_zones::{CombineZonesParams, CombinedZones, PlacedZone, Zone, combine_zones};
+pub use crystal_factors::{crystal_factors, crystal_reflections};
+pub use image_lattice::{ImageLattice, ImageLatticeParams, find_image_lattice};
+pub use image_reflections::{PlaneReflection, PlaneReflections, ReflectionsParams, measure_reflections};
+pub use plane_group_search::{
+    PlaneGroupFit, PlaneGroupParams, PlaneGroupRanking, impose_plane_group, rank_plane_groups,
+};
+pub use plane_groups::{PlaneGroup, PlaneMetric, PlaneOperation, PlaneSetting, PlaneSystem, plane_settings};
 pub use plane_lattice::{PlaneLattice, PlaneLatticeFit, PlaneLatticeParams};
+pub use potential_3d::{CrystalReflection, CrystalReflections, PotentialPeak};
+pub use space_group::{SpaceGroup, SpaceOperation};
+pub use zone_bases::{ZoneBasesParams, zone_bases};

@@ -9,6 +9,7 @@ mod fft;
 #[cfg(feature = "io")]
 mod io;
 mod hrtem_exit_wave;
+mod hrtem_lattice;
 mod linalg;
 mod lorentz;
 mod metrics;
