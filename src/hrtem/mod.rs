@@ -5,6 +5,14 @@
 //!
 //! **The plane lattice**: [`PlaneLattice`], found in the peaks of a spectrum or a diffraction pattern, refined, indexed.
 
+mod contrast;
 mod plane_lattice;
+mod power_spectrum;
+mod quadratic;
+mod ring_fit;
+mod thon;
 
+pub use contrast::contrast_transfer;
 pub use plane_lattice::{PlaneLattice, PlaneLatticeFit, PlaneLatticeParams};
+pub use power_spectrum::{PolarSpectrum, PowerSpectrum, PowerSpectrumParams, RadialSpectrum, Tiles};
+pub use thon::{Alternative, Thon, ThonCurve, ThonFit, ThonParams};
