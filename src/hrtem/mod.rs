@@ -6,6 +6,7 @@
 //! **The plane lattice**: [`PlaneLattice`], found in the peaks of a spectrum or a diffraction pattern, refined, indexed.
 
 mod contrast;
+mod crystal_focus;
 mod plane_lattice;
 mod power_spectrum;
 mod quadratic;
@@ -13,6 +14,7 @@ mod ring_fit;
 mod thon;
 
 pub use contrast::contrast_transfer;
+pub use crystal_focus::{CrystalFocus, CrystalFocusFit, CrystalFocusParams, FocusReflection, Registration};
 pub use plane_lattice::{PlaneLattice, PlaneLatticeFit, PlaneLatticeParams};
 pub use power_spectrum::{PolarSpectrum, PowerSpectrum, PowerSpectrumParams, RadialSpectrum, Tiles};
 pub use thon::{Alternative, Thon, ThonCurve, ThonFit, ThonParams};

@@ -39,7 +39,7 @@ pub struct ThonParams {
     pub astigmatism: Length,
     /// Coarsest and finest spacing that are fitted.
     pub resolution: [Length; 2],
-    /// How the image is cut; `None`: tiles large enough that rings of the largest defocus are four pixels apart.
+    /// How the image is cut; `None`: tiles large enough that rings of the largest defocus are four pixels apart, yet at most half the image.
     pub tiles: Option<Tiles>,
     /// Threads.
     pub par: Par,
@@ -186,7 +186,7 @@ impl Thon {
         Ok(thon)
     }
 
-    /// How the image is cut.
+    /// How an image is cut that is at least twice as large.
     pub fn tiles(&self) -> Tiles {
         let p = &self.params;
         p.tiles.unwrap_or_else(|| {
@@ -222,7 +222,13 @@ impl Thon {
     /// As [`PowerSpectrum::new`] and [`Thon::fit_spectrum`].
     pub fn fit(&self, image: &Tensor<f32>) -> Result<ThonFit, Error> {
         let p = &self.params;
-        let spectrum = PowerSpectrumParams { pixel: p.pixel, tiles: self.tiles(), par: p.par.clone(), limits: p.limits };
+        // A window of the image's own size would use an eighth of it.
+        let half = image.dims().iter().min().map_or(0, |n| n / 2);
+        let tiles = match (p.tiles, self.tiles()) {
+            (None, Tiles::Side(n)) => Tiles::Side(n.min(half.max(128))),
+            (_, tiles) => tiles,
+        };
+        let spectrum = PowerSpectrumParams { pixel: p.pixel, tiles, par: p.par.clone(), limits: p.limits };
         self.fit_spectrum(&PowerSpectrum::new(image, &spectrum)?)
     }
 
