@@ -62,3 +62,16 @@ pub use plane_lattice::{PlaneLattice, PlaneLatticeFit, PlaneLatticeParams};
 pub use potential_3d::{CrystalReflection, CrystalReflections, PotentialPeak};
 pub use space_group::{SpaceGroup, SpaceOperation};
 pub use zone_bases::{ZoneBasesParams, zone_bases};
+mod contrast;
+mod crystal_focus;
+mod plane_lattice;
+mod power_spectrum;
+mod quadratic;
+mod ring_fit;
+mod thon;
+
+pub use contrast::contrast_transfer;
+pub use crystal_focus::{CrystalFocus, CrystalFocusFit, CrystalFocusParams, FocusReflection, Registration};
+pub use plane_lattice::{PlaneLattice, PlaneLatticeFit, PlaneLatticeParams};
+pub use power_spectrum::{PolarSpectrum, PowerSpectrum, PowerSpectrumParams, RadialSpectrum, Tiles};
+pub use thon::{Alternative, Thon, ThonCurve, ThonFit, ThonParams};
