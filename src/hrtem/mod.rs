@@ -5,6 +5,17 @@
 //!
 //! **The plane lattice**: [`PlaneLattice`], found in the peaks of a spectrum or a diffraction pattern, refined, indexed.
 
+mod amplitude_filter;
+mod components;
+mod correlation_track;
+mod drift;
+mod frame_spectra;
+mod lattice_ambiguity;
+mod likelihood;
 mod plane_lattice;
+mod smooth_track;
 
+pub use amplitude_filter::{AmplitudeFilter, AmplitudeFilterParams};
+pub use drift::{Drift, DriftMethod, DriftParams, LatticeAmbiguity, align_frames};
 pub use plane_lattice::{PlaneLattice, PlaneLatticeFit, PlaneLatticeParams};
+pub use smooth_track::SmoothTrack;
