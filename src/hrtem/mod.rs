@@ -75,3 +75,17 @@ pub use crystal_focus::{CrystalFocus, CrystalFocusFit, CrystalFocusParams, Focus
 pub use plane_lattice::{PlaneLattice, PlaneLatticeFit, PlaneLatticeParams};
 pub use power_spectrum::{PolarSpectrum, PowerSpectrum, PowerSpectrumParams, RadialSpectrum, Tiles};
 pub use thon::{Alternative, Thon, ThonCurve, ThonFit, ThonParams};
+mod amplitude_filter;
+mod components;
+mod correlation_track;
+mod drift;
+mod frame_spectra;
+mod lattice_ambiguity;
+mod likelihood;
+mod plane_lattice;
+mod smooth_track;
+
+pub use amplitude_filter::{AmplitudeFilter, AmplitudeFilterParams};
+pub use drift::{Drift, DriftMethod, DriftParams, LatticeAmbiguity, align_frames};
+pub use plane_lattice::{PlaneLattice, PlaneLatticeFit, PlaneLatticeParams};
+pub use smooth_track::SmoothTrack;

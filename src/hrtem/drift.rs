@@ -1,0 +1,308 @@
+//! Drift of a series of frames.
+
+use crate::error::Error;
+use crate::hrtem::amplitude_filter::{AmplitudeFilter, AmplitudeFilterParams};
+use crate::hrtem::components::{Components, Fit, SearchGrid};
+use crate::hrtem::frame_spectra::FrameSpectra;
+use crate::hrtem::lattice_ambiguity::Patches;
+use crate::hrtem::smooth_track::SmoothTrack;
+use crate::hrtem::{correlation_track, likelihood};
+use crate::metrics::Window;
+use crate::observe::{Observer, Stop};
+use crate::par::Par;
+use crate::real::{arg, cis};
+use crate::shape::Limits;
+use crate::source::FrameSource;
+use num_complex::Complex;
+
+/// How drift is found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DriftMethod {
+    /// The amplitude filter, then the track on which all frames agree: for crystals at doses where a frame shows nothing.
+    #[default]
+    AmplitudeFilter,
+    /// The amplitude filter as published: the filtered frames (amplitudes of the sum, phases of the frame) cross-correlated with the middle one, each for itself.
+    FilteredPairs,
+    /// Every frame, or sum of [`DriftParams::merge`] frames, cross-correlated with the first.
+    CrossCorrelation,
+    /// The same with every coefficient divided by its modulus.
+    PhaseCorrelation,
+    /// Every frame against the mean of all others, all coefficients weighted by their signal-to-noise ratio in rings, repeated; begins with the cross-correlation. For
+    /// objects that are not periodic.
+    MaximumLikelihood,
+}
+
+/// What decides between tracks that differ by lattice vectors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LatticeAmbiguity {
+    /// The smooth track, and everything in the frames that is not periodic: edges, defects, the shape of the crystal, low frequencies.
+    #[default]
+    Envelope,
+    /// The same without the lowest frequencies: for uneven illumination, which does not move.
+    EnvelopeOfReflections,
+    /// The smooth track alone.
+    Smooth,
+}
+
+/// Parameters of [`align_frames`].
+#[derive(Clone, Debug)]
+pub struct DriftParams {
+    /// How.
+    pub method: DriftMethod,
+    /// Largest drift from the middle frame along an axis (for the methods that correlate with the first frame: from the first) that is searched, pixels.
+    pub max_shift: f64,
+    /// What is known of drift beforehand; of the amplitude filter.
+    pub smooth: SmoothTrack,
+    /// What resolves the ambiguity of a lattice; of the amplitude filter.
+    pub ambiguity: LatticeAmbiguity,
+    /// How many coefficients of pure noise may pass the amplitude filter, on average.
+    pub false_alarms: f64,
+    /// Lowest and highest frequency used, cycles a pixel.
+    pub band: [f64; 2],
+    /// Frames summed before they are correlated; of cross- and phase correlation and of the start of maximum likelihood. The track between is linear.
+    pub merge: usize,
+    /// Taper towards the border; of cross- and phase correlation and maximum likelihood.
+    pub window: Window,
+    /// Most iterations.
+    pub iterations: usize,
+    /// Threads.
+    pub par: Par,
+    /// Memory that may be used.
+    pub limits: Limits,
+}
+
+/// The amplitude filter; up to 40 pixels; periods from 2 to 100 pixels; 10 iterations.
+impl Default for DriftParams {
+    fn default() -> Self {
+        DriftParams {
+            method: DriftMethod::default(),
+            max_shift: 40.0,
+            smooth: SmoothTrack::default(),
+            ambiguity: LatticeAmbiguity::default(),
+            false_alarms: 0.1,
+            band: [0.01, 0.5],
+            merge: 1,
+            window: Window::CosineEdge(0.1),
+            iterations: 10,
+            par: Par::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// The drift of a series.
+#[derive(Clone, Debug)]
+pub struct Drift {
+    /// Drift `[y, x]` of every frame in pixels: the shift that its content has, relative to the first frame. Shifting frame f by −`track[f]` aligns it.
+    pub track: Vec<[f64; 2]>,
+    /// Of each frame, the probability that it is aligned rather than put where its noise fits best (modulo the lattice, where there is one).
+    pub confidence: Vec<f64>,
+    /// Standard deviation of the drift of each frame along an axis that its information allows, pixels.
+    pub uncertainty: Vec<f64>,
+    /// Fourier coefficients that were used.
+    pub selected: usize,
+    /// Iterations done.
+    pub iterations: usize,
+    /// Why it ended.
+    pub stop: Stop,
+    /// The amplitude filter, of the methods that use it.
+    pub filter: Option<AmplitudeFilter>,
+}
+
+/// Finds the drift of a series of frames.
+///
+/// ```text
+/// I_f(r) = I(r − d_f) + noise   ⇔   F_f(k) = F(k) e^{−2πi k·d_f} + noise
+/// ```
+///
+/// With the amplitude filter, the frames are read twice, and of each no more is kept than the selected coefficients and small neighbourhoods of the strongest reflections. The
+/// likelihood of a frame's drift against the mean of all others is mapped on a grid; the track is the best over all maps under
+/// a smooth prior with jumps ([`SmoothTrack`]); it is repeated from three starting frames, of which the track of the greatest evidence is kept. A crystal leaves the track
+/// ambiguous by lattice vectors, which [`LatticeAmbiguity`] resolves.
+///
+/// Where no coefficient stands out, the track is zero and the confidence too.
+///
+/// # Shapes
+/// Frames `[sy, sx, ny, nx]`, taken in order, at least 8 × 8.
+///
+/// # Errors
+/// [`Error::Param`] for a series without frames, frames that are too small, or parameters out of range; [`Error::Data`] for values that are not finite;
+/// [`Error::OverBudget`], [`Error::OutOfMemory`] and what reading gives.
+///
+/// # References
+/// D. Zhang and others, Science 359, 675 (2018): the amplitude filter. X. Li and others, Nature Methods 10, 584 (2013): motion of frames. Derivations: docs/drift.md.
+///
+/// # Examples
+/// ```
+/// use exitwave::hrtem::{DriftParams, align_frames};
+/// use exitwave::observe::silent;
+/// use exitwave::rng;
+/// use exitwave::tensor::Tensor;
+/// // Half an electron a pixel: the wave in it moves by a third of a pixel a frame.
+/// let mut noise = rng::stream(1, 0);
+/// let frames = Tensor::from_fn(&[12, 64, 64], |i| {
+///     let (y, x) = (i[1] as f64 - i[0] as f64 / 3.0, i[2] as f64);
+///     rng::poisson(&mut noise, 0.5 * (1.0 + 0.3 * (0.9 * y).cos() + 0.3 * (0.7 * x).cos())) as f32
+/// });
+/// let drift = align_frames(&frames, &DriftParams::default(), &mut silent)?;
+/// assert!((drift.track[11][0] - 11.0 / 3.0).abs() < 0.5);
+/// # Ok::<(), exitwave::Error>(())
+/// ```
+pub fn align_frames(
+    source: &dyn FrameSource,
+    params: &DriftParams,
+    observe: Observer<'_>,
+) -> Result<Drift, Error> {
+    params.check()?;
+    let mut drift = match params.method {
+        DriftMethod::AmplitudeFilter | DriftMethod::FilteredPairs => by_components(source, params, observe)?,
+        DriftMethod::CrossCorrelation | DriftMethod::PhaseCorrelation => correlation_track::run(source, params)?,
+        DriftMethod::MaximumLikelihood => likelihood::run(source, params, observe)?,
+    };
+    let first = drift.track.first().copied().unwrap_or_default();
+    drift.track.iter_mut().for_each(|d| *d = [d[0] - first[0], d[1] - first[1]]);
+    Ok(drift)
+}
+
+impl DriftParams {
+    fn check(&self) -> Result<(), Error> {
+        self.smooth.check()?;
+        if !(self.max_shift >= 1.0 && self.max_shift <= 1e4) {
+            return Err(Error::param("max_shift", self.max_shift, "1 to 10000 pixels"));
+        }
+        if !(self.band[0] >= 0.0 && self.band[1] > self.band[0] && self.band[1].is_finite()) {
+            return Err(Error::param(
+                "band",
+                format!("{:?}", self.band),
+                "0 <= lowest < highest frequency, cycles a pixel",
+            ));
+        }
+        if self.merge == 0 {
+            return Err(Error::param("merge", 0, "at least one frame"));
+        }
+        self.window.weights(2)?;
+        Ok(())
+    }
+
+    /// Not more than half a frame.
+    pub(super) fn reach(&self, dims: [usize; 2]) -> f64 {
+        self.max_shift.min(dims[0].min(dims[1]) as f64 / 2.0 - 1.0)
+    }
+}
+
+/// The reflections among the selected coefficients: local maxima of significance, at most 24, as signed indices with their noise.
+fn reflections(filter: &AmplitudeFilter) -> Vec<([isize; 2], f64)> {
+    let [ny, nx] = filter.dims;
+    let mut order: Vec<usize> = (0..filter.index.len()).collect();
+    order.sort_by(|&a, &b| filter.significance[b].total_cmp(&filter.significance[a]).then(a.cmp(&b)));
+    // Neighbours of a reflection are its shape: a new one is at least a 64th of the spectrum's half away.
+    let apart = (ny.min(nx) / 128).max(4) as isize;
+    let mut peaks: Vec<([isize; 2], f64)> = Vec::new();
+    for j in order {
+        let k = [0, 1].map(|a| (filter.frequency[j][a] * filter.dims[a] as f64).round() as isize);
+        let near = |c: [isize; 2]| (k[0] - c[0]).abs().max((k[1] - c[1]).abs()) < apart;
+        if !near([0, 0]) && !peaks.iter().any(|p| near(p.0) || near(p.0.map(|v| -v))) {
+            peaks.push((k, filter.noise[j]));
+        }
+        if peaks.len() == 24 {
+            break;
+        }
+    }
+    peaks
+}
+
+fn by_components(source: &dyn FrameSource, params: &DriftParams, observe: Observer<'_>) -> Result<Drift, Error> {
+    let amplitudes = (source.frame_len() as u64).saturating_mul(6);
+    let mut spectra = FrameSpectra::new(source, Window::None, &params.par, params.limits, amplitudes)?;
+    let filter_params = AmplitudeFilterParams {
+        false_alarms: params.false_alarms,
+        band: params.band,
+        par: params.par.clone(),
+        limits: params.limits,
+        ..AmplitudeFilterParams::default()
+    };
+    let filter = AmplitudeFilter::of(&mut spectra, &filter_params)?;
+    let n = filter.frames;
+    if n < 2 || filter.index.len() < 2 {
+        return Ok(Drift {
+            track: vec![[0.0; 2]; n],
+            confidence: vec![0.0; n],
+            uncertainty: vec![f64::INFINITY; n],
+            selected: filter.index.len(),
+            iterations: 0,
+            stop: Stop::Stalled,
+            filter: Some(filter),
+        });
+    }
+
+    // The second reading keeps the selected coefficients, and the neighbourhoods of reflections.
+    let pairs = params.method == DriftMethod::FilteredPairs;
+    let shapes = !pairs && params.ambiguity != LatticeAmbiguity::Smooth;
+    let peaks = if shapes { reflections(&filter) } else { Vec::new() };
+    let zero = (params.ambiguity == LatticeAmbiguity::Envelope).then(|| filter.background[0]);
+    let mut patches = Patches::new(filter.dims, &peaks, zero.filter(|_| shapes), n);
+    let mut y: Vec<Vec<Complex<f32>>> = Vec::with_capacity(n);
+    spectra.for_each(|first, slots, par| {
+        let taken = par.map(slots.len(), |i| {
+            let spectrum = &slots[i].spectrum;
+            let kept = filter.index.iter().zip(&filter.noise).map(|(&i, &s)| spectrum[i] / s as f32).collect();
+            (kept, if shapes { patches.take(spectrum) } else { Vec::new() })
+        });
+        for (i, (kept, shape)) in taken.into_iter().enumerate() {
+            y.push(kept);
+            patches.put(first + i, shape);
+        }
+        Ok(())
+    })?;
+    drop(spectra);
+
+    let components = Components::new(filter.frequency.clone(), y);
+    let highest = filter.frequency.iter().map(|k| k[0].hypot(k[1])).fold(0.0, f64::max);
+    let grid = SearchGrid::new(params.reach(filter.dims), highest);
+    let fit = if pairs {
+        Fit { track: filtered_pairs(&components, &filter, grid, &params.par), evidence: 0.0, converged: true }
+    } else {
+        let mut starts = vec![n / 2, n / 4, 3 * n / 4];
+        starts.dedup();
+        let mut best: Option<Fit> = None;
+        for start in starts {
+            let fit = components.align(start, grid, &params.smooth, params.iterations, &params.par, observe);
+            if best.as_ref().is_none_or(|b| fit.evidence > b.evidence) {
+                best = Some(fit);
+            }
+        }
+        let mut best = best.expect("there is at least one starting frame");
+        if shapes {
+            best.track = patches.resolve(&components, &best.track, grid, &params.smooth, &params.par)?;
+            for _ in 0..2 {
+                best.track = components.refine(&best.track, grid.spacing, &params.par);
+            }
+        }
+        best
+    };
+    let quality = components.quality(&fit.track, grid);
+    Ok(Drift {
+        confidence: quality.iter().map(|q| q.0).collect(),
+        uncertainty: quality.iter().map(|q| q.1).collect(),
+        selected: filter.index.len(),
+        iterations: if pairs { 1 } else { params.iterations },
+        stop: if fit.converged { Stop::Converged } else { Stop::Iterations },
+        track: fit.track,
+        filter: Some(filter),
+    })
+}
+
+/// Figure 5 of the method's paper: c(d) = Σ A² e^{i(φ_f − φ_0)} e^{+2πi k·d}, its maximum for each frame.
+fn filtered_pairs(components: &Components, filter: &AmplitudeFilter, grid: SearchGrid, par: &Par) -> Vec<[f64; 2]> {
+    let middle = components.y.len() / 2;
+    par.map(components.y.len(), |f| {
+        let one = |j: usize| {
+            let turn = arg(components.y[f][j]) - arg(components.y[middle][j]);
+            cis(turn) * (filter.amplitude[j] / filter.frames as f64 / filter.noise[j]).powi(2) as f32
+        };
+        let c: Vec<Complex<f32>> = (0..components.k.len()).map(one).collect();
+        let map = components.map_of(&c, grid);
+        let best = (0..map.len()).max_by(|&a, &b| map[a].total_cmp(&map[b]).then(b.cmp(&a))).unwrap_or(0);
+        components.climb(&c, grid.at(best), grid.spacing)
+    })
+}

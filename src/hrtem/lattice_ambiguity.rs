@@ -1,0 +1,403 @@
+//! Which of all lattice translations: what is not periodic decides between tracks that differ by lattice vectors.
+
+use num_complex::Complex;
+
+use crate::error::Error;
+use crate::fft::Fft2;
+use crate::hrtem::components::{Components, SearchGrid};
+use crate::hrtem::smooth_track::{SmoothTrack, best_candidates};
+use crate::par::Par;
+use crate::real::cis;
+
+type C = Complex<f32>;
+
+/// Square neighbourhoods of the strongest reflections, and of the zero frequency, in the spectrum of every frame: slowly varying complex maps of where the crystal is, and
+/// of what is not crystal.
+///
+/// A translation by a lattice vector R leaves the phases at the reflections as they are; the phases around them, which hold the shape of the crystal, turn
+/// by e^{−2πi κ·R}. In real space, with h_g(X) the map of reflection g and w a window that fades out before the border (content that leaves or enters the
+/// field, and the border itself, which does not move, would speak for no drift at all):
+///
+/// ```text
+/// ln p(frame | d) = Σ_X w(X) [ 2 Re r̄_g(X − d) h_g(X) − |r_g(X − d)|² ]/s_g²,    summed over g;  r_g from all other frames, aligned
+/// ```
+///
+/// An infinite crystal has constant |r_g|, and nothing follows from it: the prior decides.
+pub(super) struct Patches {
+    dims: [usize; 2],
+    /// Coefficients from −m to m about each centre.
+    m: usize,
+    /// Points of the maps along an axis.
+    points: usize,
+    centres: Vec<[isize; 2]>,
+    /// 1/s, and 1 or ½ where both mates are in the patch.
+    scale: Vec<f32>,
+    share: Vec<f32>,
+    /// `[frame][patch, 2m + 1, 2m + 1]`.
+    data: Vec<Vec<C>>,
+}
+
+impl Patches {
+    /// Patches about `peaks` (signed indices, noise s), strongest first.
+    pub fn new(dims: [usize; 2], peaks: &[([isize; 2], f64)], zero: Option<f64>, frames: usize) -> Self {
+        let gap = |a: &[isize; 2], b: &[isize; 2]| (a[0] - b[0]).abs().max((a[1] - b[1]).abs()) as usize;
+        let mut nearest = usize::MAX;
+        for (i, a) in peaks.iter().enumerate() {
+            // The zero frequency is a neighbour, and so is the mate beyond column 0.
+            nearest = nearest.min(gap(&a.0, &[0, 0])).min(2 * gap(&a.0, &[0, 0]));
+            for b in &peaks[..i] {
+                nearest = nearest.min(gap(&a.0, &b.0)).min(gap(&a.0, &b.0.map(|v| -v)));
+            }
+        }
+        let m = (nearest.saturating_sub(1) / 2).clamp(1, 16).min(dims[0].min(dims[1]) / 4 - 1);
+        let mut centres: Vec<[isize; 2]> = peaks.iter().map(|p| p.0).collect();
+        let mut scale: Vec<f32> = peaks.iter().map(|p| (1.0 / p.1) as f32).collect();
+        let mut share = vec![1.0; centres.len()];
+        if let Some(s) = zero {
+            centres.push([0, 0]);
+            scale.push((1.0 / s) as f32);
+            share.push(0.5);
+        }
+        Patches { dims, m, points: (4 * m).next_power_of_two(), centres, scale, share, data: vec![Vec::new(); frames] }
+    }
+
+    fn side(&self) -> usize {
+        2 * self.m + 1
+    }
+
+    /// Takes the patches of a frame out of its half spectrum.
+    pub fn take(&self, spectrum: &[C]) -> Vec<C> {
+        let [ny, nx] = self.dims;
+        let half = nx / 2 + 1;
+        let m = self.m as isize;
+        let mut out = Vec::with_capacity(self.centres.len() * self.side() * self.side());
+        for (c, &s) in self.centres.iter().zip(&self.scale) {
+            for ky in c[0] - m..=c[0] + m {
+                for kx in c[1] - m..=c[1] + m {
+                    let row = |k: isize| k.rem_euclid(ny as isize) as usize;
+                    let z = if kx.unsigned_abs() >= half {
+                        C::default()
+                    } else if kx >= 0 {
+                        spectrum[row(ky) * half + kx as usize]
+                    } else {
+                        spectrum[row(-ky) * half + (-kx) as usize].conj()
+                    };
+                    out.push(z * s);
+                }
+            }
+        }
+        out
+    }
+
+    /// Stores what [`Patches::take`] gave.
+    pub fn put(&mut self, frame: usize, data: Vec<C>) {
+        self.data[frame] = data;
+    }
+
+    /// e^{+2πi k·d} for the rows and columns of every patch.
+    fn phases(&self, d: [f64; 2]) -> Vec<[Vec<C>; 2]> {
+        let m = self.m as isize;
+        let axis = |c: isize, a: usize| {
+            (c - m..=c + m)
+                .map(|k| {
+                    let z = cis(std::f64::consts::TAU * k as f64 * d[a] / self.dims[a] as f64);
+                    C::new(z.re as f32, z.im as f32)
+                })
+                .collect()
+        };
+        self.centres.iter().map(|c| [axis(c[0], 0), axis(c[1], 1)]).collect()
+    }
+
+    /// Adds `sign` times a frame, its drift removed.
+    fn add(&self, total: &mut [C], frame: usize, d: [f64; 2], sign: f32) {
+        let side = self.side();
+        for (p, [py, px]) in self.phases(d).iter().enumerate() {
+            for i in 0..side * side {
+                let at = p * side * side + i;
+                total[at] += self.data[frame][at] * py[i / side] * px[i % side] * sign;
+            }
+        }
+    }
+
+    /// Window along an axis of the maps: 0 within `margin` pixels of the border, then rising over an eighth of the side.
+    fn window(&self, margin: f64, axis: usize) -> Vec<f32> {
+        let n = self.dims[axis] as f64;
+        (0..self.points)
+            .map(|i| {
+                let at = n * i as f64 / self.points as f64;
+                let t = ((at.min(n - at) - margin) / (n / 8.0)).clamp(0.0, 1.0);
+                (std::f64::consts::FRAC_PI_2 * t).sin().powi(2) as f32
+            })
+            .collect()
+    }
+
+    /// A patch as a map over the field.
+    fn to_map(&self, patch: &[C], map: &mut [C], fft: &Fft2<f32>, scratch: &mut [C]) {
+        let (side, points, m) = (self.side(), self.points, self.m);
+        map.fill(C::default());
+        for i in 0..side * side {
+            map[(i / side + points - m) % points * points + (i % side + points - m) % points] = patch[i];
+        }
+        fft.inverse(map, scratch);
+    }
+
+    /// All patches of a frame times the window.
+    fn windowed(&self, frame: usize, w: &[Vec<f32>; 2], fft: &Fft2<f32>) -> Vec<C> {
+        let (side, points, m) = (self.side(), self.points, self.m);
+        let mut out = self.data[frame].clone();
+        let (mut map, mut scratch) = (vec![C::default(); points * points], vec![C::default(); fft.scratch_len()]);
+        for patch in out.chunks_mut(side * side) {
+            self.to_map(patch, &mut map, fft, &mut scratch);
+            map.iter_mut().enumerate().for_each(|(i, z)| *z *= w[0][i / points] * w[1][i % points]);
+            fft.forward(&mut map, &mut scratch);
+            for i in 0..side * side {
+                patch[i] = map[(i / side + points - m) % points * points + (i % side + points - m) % points];
+            }
+        }
+        out
+    }
+
+    /// The reference of m frames: their mean, each coefficient times the part of its power that is not noise.
+    fn reference(&self, total: &[C], m: f64) -> Vec<C> {
+        let shrink = |t: &C| {
+            let power = f64::from(t.norm_sqr());
+            *t * (((1.0 - m / power.max(1e-30)).max(0.0)) / m) as f32
+        };
+        total.iter().map(shrink).collect()
+    }
+
+    /// Spectrum of Σ_g share |r_g(X)|² over the maps, times P² so that energies come out as sums over coefficients.
+    fn energy(&self, reference: &[C], w: &[Vec<f32>; 2], fft: &Fft2<f32>) -> Vec<C> {
+        let (side, points) = (self.side(), self.points);
+        let n = points * points;
+        let (mut map, mut scratch) = (vec![C::default(); n], vec![C::default(); fft.scratch_len()]);
+        let mut e = vec![C::default(); n];
+        for (patch, share) in reference.chunks(side * side).zip(&self.share) {
+            self.to_map(patch, &mut map, fft, &mut scratch);
+            e.iter_mut().zip(&map).for_each(|(e, z)| e.re += share * z.norm_sqr());
+        }
+        // Parseval: Σ_κ |r(κ)|² = P² Σ_X |r(X)|²;  Σ_X w(X) e(X − d) = 1/P² Σ_κ w̄(κ) e(κ) e^{−2πi κ·d}.
+        fft.forward(&mut e, &mut scratch);
+        let mut window: Vec<C> = (0..n).map(|i| C::new(w[0][i / points] * w[1][i % points], 0.0)).collect();
+        fft.forward(&mut window, &mut scratch);
+        e.iter().zip(&window).map(|(e, w)| e * w.conj()).collect()
+    }
+
+    /// Σ_X w(X) Σ_g share |r_g(X − d)|², from [`Patches::energy`].
+    fn energy_at(&self, product: &[C], d: [f64; 2]) -> f64 {
+        let points = self.points;
+        let axis = |a: usize| -> Vec<C> {
+            (0..points)
+                .map(|i| {
+                    let k = crate::fft::frequency_index(i, points) as f64;
+                    let z = cis(-std::f64::consts::TAU * k * d[a] / self.dims[a] as f64);
+                    C::new(z.re as f32, z.im as f32)
+                })
+                .collect()
+        };
+        let (y, x) = (axis(0), axis(1));
+        let row = |r: &[C]| r.iter().zip(&x).map(|(p, x)| p * x).sum::<C>();
+        product.chunks(points).zip(&y).map(|(r, y)| f64::from((row(r) * y).re)).sum()
+    }
+
+    /// r̄ h of a frame, ready for [`Patches::cross_at`].
+    fn cross(&self, reference: &[C], windowed: &[C]) -> Vec<C> {
+        let n = self.side() * self.side();
+        reference.iter().zip(windowed).enumerate().map(|(i, (r, h))| r.conj() * h * (2.0 * self.share[i / n])).collect()
+    }
+
+    /// Σ_k 2 Re r̄(k) h(k) e^{+2πi k·d}.
+    fn cross_at(&self, cross: &[C], d: [f64; 2]) -> f64 {
+        let side = self.side();
+        let mut sum = 0.0;
+        for (patch, [y, x]) in cross.chunks(side * side).zip(self.phases(d)) {
+            for (row, y) in patch.chunks(side).zip(y) {
+                let s: C = row.iter().zip(&x).map(|(c, x)| c * x).sum();
+                sum += f64::from((s * y).re);
+            }
+        }
+        sum
+    }
+
+    /// The track of which every frame may be moved by a lattice vector, decided over all frames.
+    pub fn resolve(
+        &self,
+        components: &Components,
+        track: &[[f64; 2]],
+        grid: SearchGrid,
+        prior: &SmoothTrack,
+        par: &Par,
+    ) -> Result<Vec<[f64; 2]>, Error> {
+        let n = track.len();
+        let mut lattice = components.translations(track, grid);
+        if lattice.is_empty() || n < 2 || self.centres.is_empty() {
+            return Ok(track.to_vec());
+        }
+        let shortest = lattice.iter().map(|r| r[0].hypot(r[1])).fold(f64::INFINITY, f64::min);
+        let jump = prior.jump_cost((grid.side as f64 * grid.spacing).powi(2));
+        lattice.insert(0, [0.0; 2]);
+        let largest = (grid.side / 2) as f64 * grid.spacing;
+        let fft = Fft2::<f32>::new([self.points; 2])?;
+
+        // Drift about its middle, so that the window may be as wide as it can.
+        let middle = [0, 1].map(|a| {
+            let (low, high) =
+                track.iter().fold((f64::MAX, f64::MIN), |(l, h), d| (f64::min(l, d[a]), f64::max(h, d[a])));
+            0.5 * (low + high)
+        });
+        let mut track: Vec<[f64; 2]> = track.iter().map(|d| [d[0] - middle[0], d[1] - middle[1]]).collect();
+        let margin = (1.5 * largest).min(self.dims[0].min(self.dims[1]) as f64 / 8.0);
+        let w = [self.window(margin, 0), self.window(margin, 1)];
+        let windowed = par.map(n, |f| self.windowed(f, &w, &fft));
+
+        // Pieces between jumps are rigid: each is placed as a whole, the longest first, then its neighbours in time.
+        let mut pieces: Vec<std::ops::Range<usize>> = Vec::new();
+        for f in 0..n {
+            let step = |a: [f64; 2], b: [f64; 2]| (a[0] - b[0]).hypot(a[1] - b[1]);
+            match pieces.last_mut() {
+                Some(p) if step(track[f], track[f - 1]) < shortest / 3.0 => p.end = f + 1,
+                _ => pieces.push(f..f + 1),
+            }
+        }
+        let first = (0..pieces.len()).max_by_key(|&i| (pieces[i].len(), usize::MAX - i)).unwrap_or(0);
+        let mut total = vec![C::default(); self.data[0].len()];
+        pieces[first].clone().for_each(|f| self.add(&mut total, f, track[f], 1.0));
+        let (mut low, mut high) = (first, first + 1);
+        let mut placed = pieces[first].len();
+        while low > 0 || high < pieces.len() {
+            // The longer neighbour first: it says more.
+            let down = low > 0 && (high == pieces.len() || pieces[low - 1].len() > pieces[high].len());
+            let piece = if down { pieces[low - 1].clone() } else { pieces[high].clone() };
+            let reference = self.reference(&total, placed as f64);
+            let energy = self.energy(&reference, &w, &fft);
+            let frames: Vec<usize> = piece.clone().collect();
+            let moved = |f: usize, r: [f64; 2]| [track[f][0] + r[0], track[f][1] + r[1]];
+            let scores: Vec<Vec<f64>> = par.map(frames.len(), |i| {
+                let f = frames[i];
+                let cross = self.cross(&reference, &windowed[f]);
+                let one = |r: &[f64; 2]| {
+                    let d = moved(f, *r);
+                    if d[0].abs().max(d[1].abs()) > largest {
+                        return f64::NEG_INFINITY;
+                    }
+                    self.cross_at(&cross, d) - self.energy_at(&energy, d)
+                };
+                lattice.iter().map(one).collect()
+            });
+            let (inside, outside) = if down { (piece.end - 1, piece.end) } else { (piece.start, piece.start - 1) };
+            let value = |j: usize| {
+                scores.iter().map(|s| s[j]).sum::<f64>() - prior.cost(track[outside], moved(inside, lattice[j]), jump)
+            };
+            let best =
+                (0..lattice.len()).max_by(|&a, &b| value(a).total_cmp(&value(b)).then(b.cmp(&a))).unwrap_or(0);
+            let known = value(best).is_finite();
+            if known {
+                let r = lattice[best];
+                track[piece.clone()].iter_mut().for_each(|d| *d = [d[0] + r[0], d[1] + r[1]]);
+            }
+            piece.clone().for_each(|f| self.add(&mut total, f, track[f], 1.0));
+            placed += piece.len();
+            if down {
+                low -= 1;
+            } else {
+                high += 1;
+            }
+        }
+
+        // Then every frame against all others, the cheapest path over all.
+        for _ in 0..2 {
+            let mut total = vec![C::default(); self.data[0].len()];
+            (0..n).for_each(|f| self.add(&mut total, f, track[f], 1.0));
+            let energy = self.energy(&self.reference(&total, n as f64), &w, &fft);
+            let candidates = par.map(n, |f| {
+                let mut others = total.clone();
+                self.add(&mut others, f, track[f], -1.0);
+                let cross = self.cross(&self.reference(&others, (n - 1) as f64), &windowed[f]);
+                let at = lattice.iter().map(|r| [track[f][0] + r[0], track[f][1] + r[1]]);
+                let near = at.filter(|d| d[0].abs().max(d[1].abs()) <= largest || *d == track[f]);
+                near.map(|d| (d, self.cross_at(&cross, d) - self.energy_at(&energy, d))).collect::<Vec<_>>()
+            });
+            let path = best_candidates(&candidates, (grid.side as f64 * grid.spacing).powi(2), prior);
+            let next: Vec<[f64; 2]> = path.iter().zip(&candidates).map(|(&i, c)| c[i].0).collect();
+            let same = next == track;
+            track = next;
+            if same {
+                break;
+            }
+        }
+        Ok(track.iter().map(|d| [d[0] + middle[0], d[1] + middle[1]]).collect())
+    }
+}
+
+impl Components {
+    /// Translations that map the aligned pattern onto itself: the maxima of Σ |r̂|² cos 2πk·R above half of its value at 0, the nearest 48.
+    pub(super) fn translations(&self, track: &[[f64; 2]], grid: SearchGrid) -> Vec<[f64; 2]> {
+        let n = track.len() as f64;
+        let total = self.total(&track.iter().copied().map(Some).collect::<Vec<_>>());
+        let c: Vec<C> = total.iter().map(|t| C::new((t.norm_sqr() / n - 1.0).max(0.0) as f32, 0.0)).collect();
+        let map = self.map_of(&c, grid);
+        let (g, top) = (grid.side, c.iter().map(|c| c.re).sum::<f32>());
+        let mut found: Vec<[f64; 2]> = Vec::new();
+        for y in 1..g - 1 {
+            for x in 1..g - 1 {
+                let v = map[y * g + x];
+                let around = [-1isize, 0, 1].iter().flat_map(|dy| [-1isize, 0, 1].map(|dx| (*dy, dx)));
+                let highest = around
+                    .filter(|&o| o != (0, 0))
+                    .all(|(dy, dx)| map[(y as isize + dy) as usize * g + (x as isize + dx) as usize] <= v);
+                if !highest || v < 0.35 * top {
+                    continue;
+                }
+                // The grid is coarse: the height counts at the maximum itself.
+                let r = self.climb(&c, grid.at(y * g + x), 2.0 * grid.spacing);
+                let height: f64 = self
+                    .k
+                    .iter()
+                    .zip(&c)
+                    .map(|(k, c)| f64::from(c.re) * (std::f64::consts::TAU * (k[0] * r[0] + k[1] * r[1])).cos())
+                    .sum();
+                let new = found.iter().all(|q| (q[0] - r[0]).hypot(q[1] - r[1]) > grid.spacing);
+                if new && r[0].hypot(r[1]) > grid.spacing && height > 0.5 * f64::from(top) {
+                    found.push(r);
+                }
+            }
+        }
+        found.sort_by(|a, b| a[0].hypot(a[1]).total_cmp(&b[0].hypot(b[1])));
+        found.truncate(48);
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn energies_and_cross_terms_are_the_sums_they_stand_for() {
+        let peaks = [([10isize, 4isize], 1.0), ([-6, 12], 2.0)];
+        let mut p = Patches::new([48, 64], &peaks, Some(1.0), 1);
+        let spectrum: Vec<C> =
+            (0..48 * 33).map(|i| C::new(((i * 37) % 101) as f32 - 50.0, ((i * 53) % 89) as f32 - 44.0)).collect();
+        p.put(0, p.take(&spectrum));
+        let ones = [vec![1.0; p.points], vec![1.0; p.points]];
+        let fft = Fft2::<f32>::new([p.points; 2]).unwrap();
+        // An open window: the frame against itself at 0 has cross term 2E and energy E, and energy does not depend on d.
+        let reference = p.data[0].clone();
+        let n = p.side() * p.side();
+        let e: f64 =
+            reference.iter().enumerate().map(|(i, z)| f64::from(z.norm_sqr() * p.share[i / n])).sum();
+        let windowed = p.windowed(0, &ones, &fft);
+        let cross = p.cross(&reference, &windowed);
+        assert!((p.cross_at(&cross, [0.0; 2]) / (2.0 * e) - 1.0).abs() < 1e-4);
+        let product = p.energy(&reference, &ones, &fft);
+        for d in [[0.0, 0.0], [3.2, -7.0]] {
+            assert!((p.energy_at(&product, d) / e - 1.0).abs() < 1e-4, "{} {e}", p.energy_at(&product, d));
+        }
+        // Moved by d, the cross term is largest there.
+        let d = [1.5, -2.0];
+        let mut total = vec![C::default(); reference.len()];
+        p.add(&mut total, 0, d, 1.0);
+        let cross = p.cross(&total, &windowed);
+        assert!((p.cross_at(&cross, d) / (2.0 * e) - 1.0).abs() < 1e-4);
+    }
+}
