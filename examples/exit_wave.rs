@@ -86,8 +86,7 @@ fn study(scene: &Scene, par: &Par) -> Result<serde_json::Value, Failure> {
 }
 
 fn main() -> Result<(), Failure> {
-    let names =
-        ["images", "step-A", "focus-error-A", "shift-px", "dose", "cells", "seed", "threads", "out"];
+    let names = ["images", "step-A", "focus-error-A", "shift-px", "dose", "cells", "seed", "threads", "out"];
     let options = Options::read(HELP, &names, &["defect", "study"])?;
     let out = options.out("out/exit_wave")?;
     let default = Scene::default();

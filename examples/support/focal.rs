@@ -145,7 +145,8 @@ impl Scene {
             image.lens.set_defocus(image.defocus() + Length::angstrom(self.focus_error * f));
             image.shift = [0, 1].map(|a| pixel * (self.drift[a] * k as f64 + self.shift * [y, x][a]));
         }
-        let mut counts = FocalSeries::new(&FocalSeriesParams { images: truth.clone(), ..nominal.clone() })?.images(&wave)?;
+        let mut counts =
+            FocalSeries::new(&FocalSeriesParams { images: truth.clone(), ..nominal.clone() })?.images(&wave)?;
         if self.dose > 0.0 {
             count(&mut counts, Dose::per_angstrom2(self.dose) * (pixel * pixel), self.seed, par)?;
         }

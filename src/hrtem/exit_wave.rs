@@ -95,7 +95,8 @@ pub struct ExitWaveParams {
 /// A search, then 15 iterations for the wave alone; three times a scan and 15 iterations for wave, foci and shifts; 60 more; Poisson counts.
 impl Default for ExitWaveParams {
     fn default() -> Self {
-        let joint = FocalVariables { focus: FocalFreedom::Each, shift: FocalFreedom::Each, ..FocalVariables::default() };
+        let joint =
+            FocalVariables { focus: FocalFreedom::Each, shift: FocalFreedom::Each, ..FocalVariables::default() };
         let scan = Rescan::Scan(FocalScan::default());
         let again = ExitWaveStage { scan, iterations: 15, free: joint.clone() };
         ExitWaveParams {
@@ -440,18 +441,14 @@ impl ExitWave {
         if good {
             return Ok(());
         }
-        let got = format!("{} frequencies, {} images, {} units", state.spectrum.len(), state.words.len(), state.units.len());
+        let got =
+            format!("{} frequencies, {} images, {} units", state.spectrum.len(), state.words.len(), state.units.len());
         Err(Error::Checkpoint { expected: format!("{a} frequencies, {n} images, {} variables", free.len()), got })
     }
 }
 
 /// Spectrum and words at x.
-fn unpack<T: Real>(
-    state: &ExitWaveState<T>,
-    free: &[Variable],
-    x: &[T],
-    spectrum: &mut [Complex<T>],
-) -> Vec<Words> {
+fn unpack<T: Real>(state: &ExitWaveState<T>, free: &[Variable], x: &[T], spectrum: &mut [Complex<T>]) -> Vec<Words> {
     let a = state.spectrum.len();
     for (i, (s, s0)) in spectrum.iter_mut().zip(&state.spectrum).enumerate() {
         let unit = T::of(state.units[i]);

@@ -166,9 +166,8 @@ pub fn compare_exit_waves<T: Real>(
     let (mut df, mut ds) = (0.5 * step, grid.sampling.map(|d| 0.5 * d.to_angstrom()));
     for _ in 0..14 {
         loop {
-            let trials = [-1.0, 1.0].map(|u| {
-                [(focus + u * df, s), (focus, [s[0] + u * ds[0], s[1]]), (focus, [s[0], s[1] + u * ds[1]])]
-            });
+            let trials = [-1.0, 1.0]
+                .map(|u| [(focus + u * df, s), (focus, [s[0] + u * ds[0], s[1]]), (focus, [s[0], s[1] + u * ds[1]])]);
             let mut better = false;
             for (f, at) in trials.into_iter().flatten() {
                 let v = sum(f, at);
@@ -249,13 +248,9 @@ pub fn focal_errors(
         return Err(Error::shape("focal_errors", &[truth.len()], &[found.len()]));
     }
     let n = found.len() as f64;
-    let f: Vec<f64> =
-        found.iter().zip(truth).map(|(a, b)| (a.defocus() - b.defocus()).to_angstrom()).collect();
-    let mut s: Vec<[f64; 2]> = found
-        .iter()
-        .zip(truth)
-        .map(|(a, b)| [0, 1].map(|i| (a.shift[i] - b.shift[i]).to_angstrom()))
-        .collect();
+    let f: Vec<f64> = found.iter().zip(truth).map(|(a, b)| (a.defocus() - b.defocus()).to_angstrom()).collect();
+    let mut s: Vec<[f64; 2]> =
+        found.iter().zip(truth).map(|(a, b)| [0, 1].map(|i| (a.shift[i] - b.shift[i]).to_angstrom())).collect();
     if let Some(lattice) = lattice {
         let [a, b] = lattice.map(|v| v.map(|c| c.to_angstrom()));
         let det = a[0] * b[1] - a[1] * b[0];

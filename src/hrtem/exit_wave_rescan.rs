@@ -189,10 +189,7 @@ fn one_focus<T: Real>(
     if let Some(i) = at {
         let (y, x) = (i / nx, i % nx);
         let v = |y: usize, x: usize| -cross[y % ny * nx + x % nx].re.f64();
-        let sub = [
-            vertex(v(y + ny - 1, x), v(y, x), v(y + 1, x)),
-            vertex(v(y, x + nx - 1), v(y, x), v(y, x + 1)),
-        ];
+        let sub = [vertex(v(y + ny - 1, x), v(y, x), v(y + 1, x)), vertex(v(y, x + nx - 1), v(y, x), v(y, x + 1))];
         best.shift = [0, 1].map(|a| words[SHIFT + a] + best.shift[a] + sub[a] * pixel[a]);
     }
     Ok(best)

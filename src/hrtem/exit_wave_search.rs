@@ -218,10 +218,7 @@ impl<T: Real> Search<'_, T> {
         let Some((i, d)) = best else { return Ok(Fit { score: 0.0, shift: expected }) };
         let (y, x) = (i / nx, i % nx);
         let v = |y: usize, x: usize| wave[y % ny * nx + x % nx].re.f64();
-        let sub = [
-            vertex(v(y + ny - 1, x), v(y, x), v(y + 1, x)),
-            vertex(v(y, x + nx - 1), v(y, x), v(y, x + 1)),
-        ];
+        let sub = [vertex(v(y + ny - 1, x), v(y, x), v(y + 1, x)), vertex(v(y, x + nx - 1), v(y, x), v(y, x + 1))];
         let shift = [0, 1].map(|a| expected[a] + d[a] + sub[a] * pixel[a]);
         Ok(Fit { score: value / power.sqrt().max(f64::MIN_POSITIVE), shift })
     }

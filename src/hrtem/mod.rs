@@ -12,7 +12,21 @@
 //! - [`ExitWave`], [`ExitWaveParams`], [`ExitWaveStage`], [`FocalVariables`], [`FocalFreedom`]: maximum likelihood, with registration and refinement of the
 //!   lens; [`FocalRegistration`], [`FocalSearch`], [`Rescan`], [`FocalScan`]: where it begins, and where it begins again; [`ExitWaveState`], [`ExitWaveResult`].
 //! - [`refocus`], [`compare_exit_waves`], [`focal_errors`]: what a series cannot tell, removed.
+//!
+//! **Crystallographic processing** of a picture: [`find_image_lattice`], [`measure_reflections`], [`rank_plane_groups`] over
+//! [`PlaneGroup`]s and their [`PlaneSetting`]s, [`impose_plane_group`].
+//!
+//! **The potential in three dimensions** from pictures along two zone axes or more: [`zone_bases`], [`combine_zones`] under a
+//! [`SpaceGroup`], [`CrystalReflections::volume`]; what it should be, [`crystal_reflections`].
 
+mod amplitude_filter;
+mod combine_zones;
+mod components;
+mod contrast;
+mod correlation_track;
+mod crystal_factors;
+mod crystal_focus;
+mod drift;
 mod exit_wave;
 mod exit_wave_gauge;
 mod exit_wave_linear;
@@ -21,28 +35,34 @@ mod exit_wave_rescan;
 mod exit_wave_search;
 mod focal_series;
 mod focal_series_function;
-//! **Crystallographic processing** of a picture: [`find_image_lattice`], [`measure_reflections`], [`rank_plane_groups`] over
-//! [`PlaneGroup`]s and their [`PlaneSetting`]s, [`impose_plane_group`].
-//!
-//! **The potential in three dimensions** from pictures along two zone axes or more: [`zone_bases`], [`combine_zones`] under a
-//! [`SpaceGroup`], [`CrystalReflections::volume`]; what it should be, [`crystal_reflections`].
-
-mod combine_zones;
-mod crystal_factors;
+mod frame_spectra;
 mod image_lattice;
 mod image_reflections;
+mod lattice_ambiguity;
 mod lattice_transform;
+mod likelihood;
 mod origin_map;
 mod plane_group_search;
 mod plane_groups;
 mod plane_lattice;
 mod potential_3d;
+mod power_spectrum;
+mod quadratic;
+mod ring_fit;
+mod smooth_track;
 mod space_group;
+mod thon;
 mod zone_bases;
 
+pub use amplitude_filter::{AmplitudeFilter, AmplitudeFilterParams};
+pub use combine_zones::{CombineZonesParams, CombinedZones, PlacedZone, Zone, combine_zones};
+pub use contrast::contrast_transfer;
+pub use crystal_factors::{crystal_factors, crystal_reflections};
+pub use crystal_focus::{CrystalFocus, CrystalFocusFit, CrystalFocusParams, FocusReflection, Registration};
+pub use drift::{Drift, DriftMethod, DriftParams, LatticeAmbiguity, align_frames};
 pub use exit_wave::{
-    ExitWave, ExitWaveParams, ExitWaveResult, ExitWaveStage, ExitWaveState, FocalFreedom, FocalVariables, FocalRegistration,
-    Rescan,
+    ExitWave, ExitWaveParams, ExitWaveResult, ExitWaveStage, ExitWaveState, FocalFreedom, FocalRegistration,
+    FocalVariables, Rescan,
 };
 pub use exit_wave_gauge::{ExitWaveComparison, FocalErrors, compare_exit_waves, focal_errors, refocus};
 pub use exit_wave_linear::restore_linear;
@@ -50,8 +70,6 @@ pub use exit_wave_rescan::FocalScan;
 pub use exit_wave_search::FocalSearch;
 pub use focal_series::{FOCAL_WORDS, FocalImage, FocalSeries, FocalSeriesParams};
 pub use focal_series_function::FocalSeriesFunction;
-pub use combine_zones::{CombineZonesParams, CombinedZones, PlacedZone, Zone, combine_zones};
-pub use crystal_factors::{crystal_factors, crystal_reflections};
 pub use image_lattice::{ImageLattice, ImageLatticeParams, find_image_lattice};
 pub use image_reflections::{PlaneReflection, PlaneReflections, ReflectionsParams, measure_reflections};
 pub use plane_group_search::{
@@ -60,32 +78,8 @@ pub use plane_group_search::{
 pub use plane_groups::{PlaneGroup, PlaneMetric, PlaneOperation, PlaneSetting, PlaneSystem, plane_settings};
 pub use plane_lattice::{PlaneLattice, PlaneLatticeFit, PlaneLatticeParams};
 pub use potential_3d::{CrystalReflection, CrystalReflections, PotentialPeak};
-pub use space_group::{SpaceGroup, SpaceOperation};
-pub use zone_bases::{ZoneBasesParams, zone_bases};
-mod contrast;
-mod crystal_focus;
-mod plane_lattice;
-mod power_spectrum;
-mod quadratic;
-mod ring_fit;
-mod thon;
-
-pub use contrast::contrast_transfer;
-pub use crystal_focus::{CrystalFocus, CrystalFocusFit, CrystalFocusParams, FocusReflection, Registration};
-pub use plane_lattice::{PlaneLattice, PlaneLatticeFit, PlaneLatticeParams};
 pub use power_spectrum::{PolarSpectrum, PowerSpectrum, PowerSpectrumParams, RadialSpectrum, Tiles};
-pub use thon::{Alternative, Thon, ThonCurve, ThonFit, ThonParams};
-mod amplitude_filter;
-mod components;
-mod correlation_track;
-mod drift;
-mod frame_spectra;
-mod lattice_ambiguity;
-mod likelihood;
-mod plane_lattice;
-mod smooth_track;
-
-pub use amplitude_filter::{AmplitudeFilter, AmplitudeFilterParams};
-pub use drift::{Drift, DriftMethod, DriftParams, LatticeAmbiguity, align_frames};
-pub use plane_lattice::{PlaneLattice, PlaneLatticeFit, PlaneLatticeParams};
 pub use smooth_track::SmoothTrack;
+pub use space_group::{SpaceGroup, SpaceOperation};
+pub use thon::{Alternative, Thon, ThonCurve, ThonFit, ThonParams};
+pub use zone_bases::{ZoneBasesParams, zone_bases};

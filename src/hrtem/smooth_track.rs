@@ -203,8 +203,7 @@ mod tests {
             let other = best_candidates(&all, area, &prior);
             let total = |p: &[usize]| {
                 let score: f64 = p.iter().zip(&maps).map(|(&i, m)| f64::from(m[i])).sum();
-                score
-                    - p.windows(2).map(|w| prior.cost(at(w[0]), at(w[1]), prior.jump_cost(area))).sum::<f64>()
+                score - p.windows(2).map(|w| prior.cost(at(w[0]), at(w[1]), prior.jump_cost(area))).sum::<f64>()
             };
             assert!((total(&path) - total(&other)).abs() < 1e-4, "{seed}: {} {}", total(&path), total(&other));
             // No single change of a frame is better.

@@ -2,8 +2,8 @@
 
 use exitwave::autodiff::check_function_at;
 use exitwave::hrtem::{
-    ExitWave, ExitWaveParams, FOCAL_WORDS, FocalFreedom, FocalImage, FocalSeries, FocalSeriesFunction,
-    FocalSeriesParams, FocalVariables, FocalRegistration, focal_errors, refocus, restore_linear,
+    ExitWave, ExitWaveParams, FOCAL_WORDS, FocalFreedom, FocalImage, FocalRegistration, FocalSeries,
+    FocalSeriesFunction, FocalSeriesParams, FocalVariables, focal_errors, refocus, restore_linear,
 };
 use exitwave::multislice::{Averaging, HrtemImage};
 use exitwave::num_complex::Complex;
