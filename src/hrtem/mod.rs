@@ -3,19 +3,33 @@
 //! Positions in pictures and patterns are `[y, x]` in pixels or 1/Å; defocus is positive for underfocus; a frame's drift is
 //! the shift that its content has, and is removed by shifting the frame by its negative.
 //!
+//! **Drift** of series of frames that each hold next to nothing: [`align_frames`] with the [`AmplitudeFilter`], correlation or maximum likelihood under a
+//! [`SmoothTrack`] prior; [`SubframeMotion`]; [`aligned_sum`] with [`FrameWeights`] by a curve or by the fading of each reflection
+//! ([`reflection_fading`], [`critical_dose`]); [`sum_quality`] says what was won. Derivation: `docs/drift.md`.
+//!
 //! **The plane lattice**: [`PlaneLattice`], found in the peaks of a spectrum or a diffraction pattern, refined, indexed.
 
+mod aligned_sum;
 mod amplitude_filter;
 mod components;
 mod correlation_track;
+mod critical_dose;
+mod dose_weight;
 mod drift;
 mod frame_spectra;
+mod gain;
 mod lattice_ambiguity;
 mod likelihood;
 mod plane_lattice;
 mod smooth_track;
+mod subframe;
 
+pub use aligned_sum::{AlignedSum, AlignedSumParams, aligned_sum};
 pub use amplitude_filter::{AmplitudeFilter, AmplitudeFilterParams};
+pub use critical_dose::{Fading, critical_dose};
+pub use dose_weight::{FrameWeights, ReflectionFading, critical_exposure, reflection_fading};
 pub use drift::{Drift, DriftMethod, DriftParams, LatticeAmbiguity, align_frames};
+pub use gain::{SumQuality, sum_quality};
 pub use plane_lattice::{PlaneLattice, PlaneLatticeFit, PlaneLatticeParams};
 pub use smooth_track::SmoothTrack;
+pub use subframe::SubframeMotion;
