@@ -201,6 +201,38 @@ impl AmplitudeFilter {
         })
     }
 
+    /// The coefficients of an aligned sum T over these frames that stand out of the noise: |T|²/(n s²) is exponentially distributed there, and
+    /// passes ln(M/false alarms) with the probability false alarms/M. With phases known, n x counts instead of x √n.
+    pub(super) fn coherent(&self, total: &[Complex<f32>], params: &AmplitudeFilterParams) -> AmplitudeFilter {
+        let annuli = Annuli::new(self.dims, RING);
+        let within = |i: usize| {
+            let k = annuli.k(i);
+            annuli.independent(i) && (params.band[0]..=params.band[1]).contains(&k[0].hypot(k[1]))
+        };
+        let tested = (0..total.len()).filter(|&i| within(i)).count().max(1);
+        let threshold = (tested as f64 / params.false_alarms).ln().max(1.0);
+        let excess = |i: usize| {
+            let s = self.background[annuli.bin(annuli.k(i))];
+            f64::from(total[i].norm_sqr()) / (self.frames as f64 * s * s)
+        };
+        let mut found: Vec<(usize, f64)> =
+            (0..total.len()).map(|i| (i, excess(i))).filter(|&(i, e)| e > threshold && within(i)).collect();
+        found.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        found.truncate(params.largest);
+        found.sort_by_key(|f| f.0);
+        let index: Vec<usize> = found.iter().map(|f| f.0).collect();
+        let frequency: Vec<[f64; 2]> = index.iter().map(|&i| annuli.k(i)).collect();
+        AmplitudeFilter {
+            amplitude: index.iter().map(|&i| f64::from(total[i].norm())).collect(),
+            noise: frequency.iter().map(|&k| self.background[annuli.bin(k)]).collect(),
+            significance: found.iter().map(|f| f.1).collect(),
+            index,
+            frequency,
+            threshold,
+            ..self.clone()
+        }
+    }
+
     /// s of the noise at a frequency, cycles a pixel.
     pub fn noise_at(&self, k: [f64; 2]) -> f64 {
         self.background[Annuli::new(self.dims, RING).bin(k)]

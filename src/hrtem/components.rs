@@ -2,7 +2,7 @@
 
 use num_complex::Complex;
 
-use crate::hrtem::smooth_track::{SmoothTrack, best_path};
+use crate::hrtem::smooth_track::{SmoothTrack, best_candidates};
 use crate::observe::{Observer, Step};
 use crate::par::Par;
 
@@ -190,6 +190,47 @@ impl Components {
         if (d[0] - start[0]).hypot(d[1] - start[1]) <= reach { d } else { start }
     }
 
+    /// The maxima of the likelihood with their heights, from the highest points of its map; at least one.
+    ///
+    /// On the grid itself a lattice vector that falls between its points would be at a disadvantage of many nats.
+    fn candidates(&self, c: &[C], grid: SearchGrid, t: &Tables) -> Vec<([f64; 2], f64)> {
+        let map = self.map(c, grid, t);
+        let g = grid.side;
+        let mut tops: Vec<(f32, usize)> = Vec::new();
+        for y in 0..g {
+            for x in 0..g {
+                let v = map[y * g + x];
+                let rows = y.saturating_sub(1)..(y + 2).min(g);
+                if rows.into_iter().all(|r| map[r * g + x.saturating_sub(1)..r * g + (x + 2).min(g)].iter().all(|&o| o <= v)) {
+                    tops.push((v, y * g + x));
+                }
+            }
+        }
+        tops.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        tops.truncate(64);
+        let mut found: Vec<([f64; 2], f64)> = Vec::with_capacity(tops.len());
+        for (_, i) in tops {
+            let d = self.climb(c, grid.at(i), 1.5 * grid.spacing);
+            let new = found.iter().all(|q| (q.0[0] - d[0]).abs().max((q.0[1] - d[1]).abs()) > 0.3 * grid.spacing);
+            if new {
+                found.push((d, self.height(c, d)));
+            }
+        }
+        if found.is_empty() {
+            found.push(([0.0; 2], 0.0));
+        }
+        found
+    }
+
+    /// Σ_k Re c_k e^{+2πi k·d} at a point.
+    fn height(&self, c: &[C], d: [f64; 2]) -> f64 {
+        let one = |(k, c): (&[f64; 2], &C)| {
+            let (s, o) = (std::f64::consts::TAU * (k[0] * d[0] + k[1] * d[1])).sin_cos();
+            f64::from(c.re) * o - f64::from(c.im) * s
+        };
+        self.k.iter().zip(c).map(one).sum()
+    }
+
     /// Aligns all frames to the frame `start`, outwards, each to the mean of those before it, then each to the mean of all others until nothing changes.
     pub fn align(
         &self,
@@ -202,7 +243,6 @@ impl Components {
     ) -> Fit {
         let n = self.y.len();
         let t = self.tables(grid);
-        let jump = prior.jump_cost((grid.side as f64 * grid.spacing).powi(2));
         let mut track: Vec<Option<[f64; 2]>> = vec![None; n];
         track[start] = Some([0.0; 2]);
         let mut total = self.total(&track);
@@ -212,15 +252,31 @@ impl Components {
             let neighbour = if f > start { f - 1 } else { f + 1 };
             let before = track[neighbour].unwrap_or([0.0; 2]);
             let c = self.weights(f, &total, (m + 1) as f64);
-            let map = self.map(&c, grid, &t);
-            let value = |i: usize| f64::from(map[i]) - prior.cost(before, grid.at(i), jump);
-            let best = (0..map.len()).max_by(|&a, &b| value(a).total_cmp(&value(b)).then(b.cmp(&a))).unwrap_or(0);
-            let d = self.climb(&c, grid.at(best), grid.spacing);
+            let value = |c: &([f64; 2], f64)| c.1 - prior.cost(before, c.0);
+            let d = self
+                .candidates(&c, grid, &t)
+                .into_iter()
+                .reduce(|a, b| if value(&b) > value(&a) { b } else { a })
+                .map_or(before, |c| c.0);
             track[f] = Some(d);
             total.iter_mut().enumerate().for_each(|(j, t)| *t += self.still(f, d, j));
         }
-        let mut track: Vec<[f64; 2]> = track.into_iter().map(Option::unwrap_or_default).collect();
+        let track = track.into_iter().map(Option::unwrap_or_default).collect();
+        self.improve(track, grid, prior, iterations, par, observe)
+    }
 
+    /// Each frame to the mean of all others, the best path over all frames, until nothing changes.
+    pub fn improve(
+        &self,
+        mut track: Vec<[f64; 2]>,
+        grid: SearchGrid,
+        prior: &SmoothTrack,
+        iterations: usize,
+        par: &Par,
+        observe: Observer<'_>,
+    ) -> Fit {
+        let n = self.y.len();
+        let t = self.tables(grid);
         let mut converged = false;
         for i in 0..iterations {
             let total = self.total(&track.iter().copied().map(Some).collect::<Vec<_>>());
@@ -228,12 +284,12 @@ impl Components {
                 let others: Vec<_> = total.iter().enumerate().map(|(j, t)| t - self.still(f, track[f], j)).collect();
                 self.weights(f, &others, (n - 1) as f64)
             };
-            let maps = par.map(n, |f| self.map(&weights(f), grid, &t));
-            let path = best_path(&maps, grid.side, grid.spacing, prior);
-            let next = par.map(n, |f| self.climb(&weights(f), grid.at(path[f]), grid.spacing));
+            let candidates = par.map(n, |f| self.candidates(&weights(f), grid, &t));
+            let path = best_candidates(&candidates, prior);
+            let next: Vec<[f64; 2]> = path.iter().zip(&candidates).map(|(&i, c)| c[i].0).collect();
             let change = next.iter().zip(&track).map(|(a, b)| (a[0] - b[0]).hypot(a[1] - b[1])).fold(0.0, f64::max);
             track = next;
-            if change < 1e-3 {
+            if change < 0.01 {
                 converged = true;
                 break;
             }

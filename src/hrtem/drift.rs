@@ -11,7 +11,7 @@ use crate::metrics::Window;
 use crate::observe::{Observer, Stop};
 use crate::par::Par;
 use crate::real::{arg, cis};
-use crate::shape::Limits;
+use crate::shape::{Limits, try_zeroed};
 use crate::source::FrameSource;
 use num_complex::Complex;
 
@@ -115,7 +115,7 @@ pub struct Drift {
 /// I_f(r) = I(r − d_f) + noise   ⇔   F_f(k) = F(k) e^{−2πi k·d_f} + noise
 /// ```
 ///
-/// With the amplitude filter, the frames are read twice, and of each no more is kept than the selected coefficients and small neighbourhoods of the strongest reflections. The
+/// With the amplitude filter, the frames are read four times, and of each no more is kept than the selected coefficients and small neighbourhoods of the strongest reflections. The
 /// likelihood of a frame's drift against the mean of all others is mapped on a grid; the track is the best over all maps under
 /// a smooth prior with jumps ([`SmoothTrack`]); it is repeated from three starting frames, of which the track of the greatest evidence is kept. A crystal leaves the track
 /// ambiguous by lattice vectors, which [`LatticeAmbiguity`] resolves.
@@ -186,8 +186,8 @@ impl DriftParams {
     }
 }
 
-/// The reflections among the selected coefficients: local maxima of significance, at most 24, as signed indices with their noise.
-fn reflections(filter: &AmplitudeFilter) -> Vec<([isize; 2], f64)> {
+/// The reflections among the selected coefficients: local maxima of significance, the strongest, as signed indices with their noise.
+fn reflections(filter: &AmplitudeFilter, largest: usize) -> Vec<([isize; 2], f64)> {
     let [ny, nx] = filter.dims;
     let mut order: Vec<usize> = (0..filter.index.len()).collect();
     order.sort_by(|&a, &b| filter.significance[b].total_cmp(&filter.significance[a]).then(a.cmp(&b)));
@@ -200,7 +200,7 @@ fn reflections(filter: &AmplitudeFilter) -> Vec<([isize; 2], f64)> {
         if !near([0, 0]) && !peaks.iter().any(|p| near(p.0) || near(p.0.map(|v| -v))) {
             peaks.push((k, filter.noise[j]));
         }
-        if peaks.len() == 24 {
+        if peaks.len() == largest {
             break;
         }
     }
@@ -231,18 +231,107 @@ fn by_components(source: &dyn FrameSource, params: &DriftParams, observe: Observ
         });
     }
 
-    // The second reading keeps the selected coefficients, and the neighbourhoods of reflections.
+    // The second reading keeps the selected coefficients.
     let pairs = params.method == DriftMethod::FilteredPairs;
-    let shapes = !pairs && params.ambiguity != LatticeAmbiguity::Smooth;
-    let peaks = if shapes { reflections(&filter) } else { Vec::new() };
+    let shapes = params.ambiguity != LatticeAmbiguity::Smooth;
+    let (components, _) = keep(&mut spectra, &filter, &[], None)?;
+    let grid_of = |f: &AmplitudeFilter| {
+        let highest = f.frequency.iter().map(|k| k[0].hypot(k[1])).fold(0.0, f64::max);
+        SearchGrid::new(params.reach(f.dims), highest)
+    };
+    let grid = grid_of(&filter);
+    if pairs {
+        let track = filtered_pairs(&components, &filter, grid, &params.par);
+        let fit = Fit { track, evidence: 0.0, converged: true };
+        return Ok(result(&components, fit, grid, 1, filter));
+    }
+    let mut starts = vec![n / 2, n / 4, 3 * n / 4];
+    starts.dedup();
+    let mut best: Option<Fit> = None;
+    for start in starts {
+        let fit = components.align(start, grid, &params.smooth, params.iterations, &params.par, observe);
+        if best.as_ref().is_none_or(|b| fit.evidence > b.evidence) {
+            best = Some(fit);
+        }
+    }
+    let mut fit = best.expect("there is at least one starting frame");
+
+    // In the aligned sum, signal adds up faster than noise: it shows coefficients that the sum of moduli did not.
+    let mut total: Vec<Complex<f32>> = try_zeroed(filter.dims[0] * spectra.half)?;
+    let half = spectra.half;
+    spectra.for_each(|first, slots, par| {
+        let turn: Vec<_> = (0..slots.len()).map(|i| likelihood::ramps(filter.dims, fit.track[first + i])).collect();
+        par.chunks(&mut total, 16 * half, |c, rows| {
+            for (slot, [ry, rx]) in slots.iter().zip(&turn) {
+                for (r, row) in rows.chunks_mut(half).enumerate() {
+                    let y = c * 16 + r;
+                    let from = &slot.spectrum[y * half..][..half];
+                    row.iter_mut().zip(from).zip(rx).for_each(|((t, z), x)| *t += z * (ry[y] * x));
+                }
+            }
+        });
+        Ok(())
+    })?;
+    let more = filter.coherent(&total, &filter_params);
+    drop(total);
+    let peaks = if shapes { reflections(&more, 24) } else { Vec::new() };
     let zero = (params.ambiguity == LatticeAmbiguity::Envelope).then(|| filter.background[0]);
-    let mut patches = Patches::new(filter.dims, &peaks, zero.filter(|_| shapes), n);
-    let mut y: Vec<Vec<Complex<f32>>> = Vec::with_capacity(n);
+    let chosen = if more.index.len() < filter.index.len() / 2 { &filter } else { &more };
+    let (components, patches) = keep(&mut spectra, chosen, &peaks, zero.filter(|_| shapes))?;
+    drop(spectra);
+    let grid = grid_of(chosen);
+    fit = components.improve(fit.track, grid, &params.smooth, params.iterations, &params.par, observe);
+    if shapes {
+        fit.track = patches.resolve(&components, &fit.track, grid, &params.smooth, &params.par)?;
+        for _ in 0..2 {
+            fit.track = components.refine(&fit.track, grid.spacing, &params.par);
+        }
+    }
+    Ok(result(&components, fit, grid, params.iterations, filter))
+}
+
+/// The frequency at which the phase of each coefficient turns with drift, and the order of coefficients by it: rows together.
+///
+/// In a fixed field an infinite crystal's phases turn by its reflection g, not by the frequency k of the coefficient beside it; those of a small crystal turn by k, which scatter about g. The
+/// centroid of a reflection serves both, and keeps the likelihood periodic: what is not is left to [`Patches`].
+fn shared_frequencies(filter: &AmplitudeFilter) -> (Vec<usize>, Vec<[f64; 2]>) {
+    let peaks = reflections(filter, usize::MAX);
+    let reach = 6.0;
+    let owner = |k: [f64; 2]| {
+        peaks.iter().position(|p| {
+            let d = [0, 1].map(|a| (k[a] * filter.dims[a] as f64 - p.0[a] as f64).abs());
+            d[0].max(d[1]) <= reach
+        })
+    };
+    let owners: Vec<Option<usize>> = filter.frequency.iter().map(|&k| owner(k)).collect();
+    let mut sums = vec![[0.0; 3]; peaks.len()];
+    for (j, o) in owners.iter().enumerate() {
+        if let Some(o) = *o {
+            let (w, k) = (filter.significance[j], filter.frequency[j]);
+            sums[o] = [sums[o][0] + w, sums[o][1] + w * k[0], sums[o][2] + w * k[1]];
+        }
+    }
+    let shared = |j: usize| owners[j].map_or(filter.frequency[j], |o| [sums[o][1] / sums[o][0], sums[o][2] / sums[o][0]]);
+    let mut order: Vec<usize> = (0..owners.len()).collect();
+    order.sort_by(|&a, &b| shared(a)[0].total_cmp(&shared(b)[0]).then(a.cmp(&b)));
+    let k = order.iter().map(|&j| shared(j)).collect();
+    (order, k)
+}
+
+/// The chosen coefficients of all frames in units of the noise, and the neighbourhoods of reflections.
+fn keep(
+    spectra: &mut FrameSpectra<'_>,
+    filter: &AmplitudeFilter,
+    peaks: &[([isize; 2], f64)],
+    zero: Option<f64>,
+) -> Result<(Components, Patches), Error> {
+    let mut patches = Patches::new(filter.dims, peaks, zero, spectra.frames);
+    let mut y: Vec<Vec<Complex<f32>>> = Vec::with_capacity(spectra.frames);
     spectra.for_each(|first, slots, par| {
         let taken = par.map(slots.len(), |i| {
             let spectrum = &slots[i].spectrum;
             let kept = filter.index.iter().zip(&filter.noise).map(|(&i, &s)| spectrum[i] / s as f32).collect();
-            (kept, if shapes { patches.take(spectrum) } else { Vec::new() })
+            (kept, patches.take(spectrum))
         });
         for (i, (kept, shape)) in taken.into_iter().enumerate() {
             y.push(kept);
@@ -250,50 +339,32 @@ fn by_components(source: &dyn FrameSource, params: &DriftParams, observe: Observ
         }
         Ok(())
     })?;
-    drop(spectra);
+    let (order, k) = shared_frequencies(filter);
+    let y = y.iter().map(|y| order.iter().map(|&j| y[j]).collect()).collect();
+    Ok((Components::new(k, y), patches))
+}
 
-    let components = Components::new(filter.frequency.clone(), y);
-    let highest = filter.frequency.iter().map(|k| k[0].hypot(k[1])).fold(0.0, f64::max);
-    let grid = SearchGrid::new(params.reach(filter.dims), highest);
-    let fit = if pairs {
-        Fit { track: filtered_pairs(&components, &filter, grid, &params.par), evidence: 0.0, converged: true }
-    } else {
-        let mut starts = vec![n / 2, n / 4, 3 * n / 4];
-        starts.dedup();
-        let mut best: Option<Fit> = None;
-        for start in starts {
-            let fit = components.align(start, grid, &params.smooth, params.iterations, &params.par, observe);
-            if best.as_ref().is_none_or(|b| fit.evidence > b.evidence) {
-                best = Some(fit);
-            }
-        }
-        let mut best = best.expect("there is at least one starting frame");
-        if shapes {
-            best.track = patches.resolve(&components, &best.track, grid, &params.smooth, &params.par)?;
-            for _ in 0..2 {
-                best.track = components.refine(&best.track, grid.spacing, &params.par);
-            }
-        }
-        best
-    };
+fn result(components: &Components, fit: Fit, grid: SearchGrid, iterations: usize, filter: AmplitudeFilter) -> Drift {
     let quality = components.quality(&fit.track, grid);
-    Ok(Drift {
+    Drift {
         confidence: quality.iter().map(|q| q.0).collect(),
         uncertainty: quality.iter().map(|q| q.1).collect(),
-        selected: filter.index.len(),
-        iterations: if pairs { 1 } else { params.iterations },
+        selected: components.k.len(),
+        iterations,
         stop: if fit.converged { Stop::Converged } else { Stop::Iterations },
         track: fit.track,
         filter: Some(filter),
-    })
+    }
 }
 
 /// Figure 5 of the method's paper: c(d) = Σ A² e^{i(φ_f − φ_0)} e^{+2πi k·d}, its maximum for each frame.
 fn filtered_pairs(components: &Components, filter: &AmplitudeFilter, grid: SearchGrid, par: &Par) -> Vec<[f64; 2]> {
     let middle = components.y.len() / 2;
+    let (order, _) = shared_frequencies(filter);
     par.map(components.y.len(), |f| {
-        let one = |j: usize| {
-            let turn = arg(components.y[f][j]) - arg(components.y[middle][j]);
+        let one = |i: usize| {
+            let j = order[i];
+            let turn = arg(components.y[f][i]) - arg(components.y[middle][i]);
             cis(turn) * (filter.amplitude[j] / filter.frames as f64 / filter.noise[j]).powi(2) as f32
         };
         let c: Vec<Complex<f32>> = (0..components.k.len()).map(one).collect();

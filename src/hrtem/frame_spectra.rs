@@ -16,6 +16,8 @@ pub(super) struct Slot {
     /// The half spectrum of the frame without its mean, (ny, nx/2 + 1).
     pub spectrum: Vec<Complex<f32>>,
     scratch: Vec<Complex<f32>>,
+    /// Mean of the frame.
+    pub mean: f64,
     failed: Option<Error>,
 }
 
@@ -70,6 +72,7 @@ impl<'a> FrameSpectra<'a> {
                 image: try_zeroed(ny * nx)?,
                 spectrum: try_zeroed(ny * half)?,
                 scratch: try_zeroed(fft.scratch_len())?,
+                mean: 0.0,
                 failed: None,
             });
         }
@@ -100,7 +103,8 @@ impl<'a> FrameSpectra<'a> {
                     slot.failed = Some(Error::Data { what: format!("frame {} is not finite", first + i), index });
                     return;
                 }
-                let mean = (sum / slot.image.len() as f64) as f32;
+                slot.mean = sum / slot.image.len() as f64;
+                let mean = slot.mean as f32;
                 match taper {
                     None => slot.image.iter_mut().for_each(|v| *v -= mean),
                     Some([wy, wx]) => {

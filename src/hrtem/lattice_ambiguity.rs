@@ -157,13 +157,63 @@ impl Patches {
         out
     }
 
-    /// The reference of m frames: their mean, each coefficient times the part of its power that is not noise.
+    /// The reference of m frames, from their aligned sum T.
+    ///
+    /// What the maps of reflections have in common is where the crystal is: r_g(κ) = a_g M(κ), the best such product (the first singular vectors of T as a matrix of g and κ), which has
+    /// as many times less noise as there are reflections. Of M, and of the patch about the zero frequency, each coefficient is multiplied by the part of the power about it that is not noise.
     fn reference(&self, total: &[C], m: f64) -> Vec<C> {
-        let shrink = |t: &C| {
-            let power = f64::from(t.norm_sqr());
-            *t * (((1.0 - m / power.max(1e-30)).max(0.0)) / m) as f32
-        };
-        total.iter().map(shrink).collect()
+        let (side, n) = (self.side(), self.side() * self.side());
+        let reflections = self.centres.iter().filter(|c| **c != [0, 0]).count();
+        let mut out = vec![C::default(); total.len()];
+        let matrix = &total[..reflections * n];
+        // The middle of each patch is the first guess of a.
+        let mut a: Vec<C> = (0..reflections).map(|p| matrix[p * n + n / 2]).collect();
+        let mut envelope = vec![C::default(); n];
+        for _ in 0..4 {
+            let norm = a.iter().map(|a| a.norm_sqr()).sum::<f32>().max(f32::MIN_POSITIVE).sqrt();
+            a.iter_mut().for_each(|a| *a /= norm);
+            envelope.fill(C::default());
+            for (patch, a) in matrix.chunks(n).zip(&a) {
+                envelope.iter_mut().zip(patch).for_each(|(e, t)| *e += a.conj() * t);
+            }
+            for (patch, a) in matrix.chunks(n).zip(&mut a) {
+                *a = patch.iter().zip(&envelope).map(|(t, e)| t * e.conj()).sum();
+            }
+        }
+        let norm = a.iter().map(|a| a.norm_sqr()).sum::<f32>().max(f32::MIN_POSITIVE).sqrt();
+        self.shrink(&mut envelope, m);
+        for (patch, a) in out.chunks_mut(n).zip(&a) {
+            patch.iter_mut().zip(&envelope).for_each(|(o, e)| *o = e * (a / norm));
+        }
+        if self.centres.len() > reflections {
+            let zero = &mut out[reflections * n..];
+            zero.copy_from_slice(&total[reflections * n..]);
+            zero[n / 2] = C::default();
+            self.shrink(zero, m);
+        }
+        debug_assert_eq!(out.len(), self.centres.len() * side * side);
+        out
+    }
+
+    /// T to T x/(1 + m x), 1 + m x being the mean of |T|²/m over the 5 × 5 neighbours: 0 where it is less than two standard deviations above 1.
+    fn shrink(&self, total: &mut [C], m: f64) {
+        let side = self.side() as isize;
+        let power: Vec<f32> = total.iter().map(|t| t.norm_sqr() / m as f32).collect();
+        for (i, t) in total.iter_mut().enumerate() {
+            let (y, x) = (i as isize / side, i as isize % side);
+            let (mut sum, mut count) = (0.0, 0.0f32);
+            for v in (y - 2).max(0)..=(y + 2).min(side - 1) {
+                for u in (x - 2).max(0)..=(x + 2).min(side - 1) {
+                    sum += power[(v * side + u) as usize];
+                    count += 1.0;
+                }
+            }
+            // The coefficient itself may stand out alone.
+            let own = (power[i] - 6.0).max(0.0);
+            let around = sum / count - 1.0;
+            let mx = if around > 2.0 / count.sqrt() { around.max(own) } else { own };
+            *t *= mx / (1.0 + mx) / m as f32;
+        }
     }
 
     /// Spectrum of Σ_g share |r_g(X)|² over the maps, times P² so that energies come out as sums over coefficients.
@@ -234,7 +284,6 @@ impl Patches {
             return Ok(track.to_vec());
         }
         let shortest = lattice.iter().map(|r| r[0].hypot(r[1])).fold(f64::INFINITY, f64::min);
-        let jump = prior.jump_cost((grid.side as f64 * grid.spacing).powi(2));
         lattice.insert(0, [0.0; 2]);
         let largest = (grid.side / 2) as f64 * grid.spacing;
         let fft = Fft2::<f32>::new([self.points; 2])?;
@@ -286,7 +335,7 @@ impl Patches {
             });
             let (inside, outside) = if down { (piece.end - 1, piece.end) } else { (piece.start, piece.start - 1) };
             let value = |j: usize| {
-                scores.iter().map(|s| s[j]).sum::<f64>() - prior.cost(track[outside], moved(inside, lattice[j]), jump)
+                scores.iter().map(|s| s[j]).sum::<f64>() - prior.cost(track[outside], moved(inside, lattice[j]))
             };
             let best = (0..lattice.len()).max_by(|&a, &b| value(a).total_cmp(&value(b)).then(b.cmp(&a))).unwrap_or(0);
             let known = value(best).is_finite();
@@ -304,7 +353,7 @@ impl Patches {
         }
 
         // Then every frame against all others, the cheapest path over all.
-        for _ in 0..2 {
+        for _ in 0..4 {
             let mut total = vec![C::default(); self.data[0].len()];
             (0..n).for_each(|f| self.add(&mut total, f, track[f], 1.0));
             let energy = self.energy(&self.reference(&total, n as f64), &w, &fft);
@@ -316,7 +365,7 @@ impl Patches {
                 let near = at.filter(|d| d[0].abs().max(d[1].abs()) <= largest || *d == track[f]);
                 near.map(|d| (d, self.cross_at(&cross, d) - self.energy_at(&energy, d))).collect::<Vec<_>>()
             });
-            let path = best_candidates(&candidates, (grid.side as f64 * grid.spacing).powi(2), prior);
+            let path = best_candidates(&candidates, prior);
             let next: Vec<[f64; 2]> = path.iter().zip(&candidates).map(|(&i, c)| c[i].0).collect();
             let same = next == track;
             track = next;

@@ -3,6 +3,10 @@
 //! Positions in pictures and patterns are `[y, x]` in pixels or 1/Å; defocus is positive for underfocus; a frame's drift is
 //! the shift that its content has, and is removed by shifting the frame by its negative.
 //!
+//! **Drift** of series of frames that each hold next to nothing: [`align_frames`] with the [`AmplitudeFilter`], correlation or maximum likelihood under a
+//! [`SmoothTrack`] prior; [`SubframeMotion`]; [`aligned_sum`] with [`FrameWeights`] by a curve or by the fading of each reflection
+//! ([`reflection_fading`], [`critical_dose`]); [`sum_quality`] says what was won. Derivation: `docs/drift.md`.
+//!
 //! **The plane lattice**: [`PlaneLattice`], found in the peaks of a spectrum or a diffraction pattern, refined, indexed.
 //!
 //! **Exit waves** (`docs/exit_wave.md`):
@@ -19,13 +23,16 @@
 //! **The potential in three dimensions** from pictures along two zone axes or more: [`zone_bases`], [`combine_zones`] under a
 //! [`SpaceGroup`], [`CrystalReflections::volume`]; what it should be, [`crystal_reflections`].
 
+mod aligned_sum;
 mod amplitude_filter;
 mod combine_zones;
 mod components;
 mod contrast;
 mod correlation_track;
+mod critical_dose;
 mod crystal_factors;
 mod crystal_focus;
+mod dose_weight;
 mod drift;
 mod exit_wave;
 mod exit_wave_gauge;
@@ -36,6 +43,7 @@ mod exit_wave_search;
 mod focal_series;
 mod focal_series_function;
 mod frame_spectra;
+mod gain;
 mod image_lattice;
 mod image_reflections;
 mod lattice_ambiguity;
@@ -51,35 +59,36 @@ mod quadratic;
 mod ring_fit;
 mod smooth_track;
 mod space_group;
+mod subframe;
 mod thon;
 mod zone_bases;
 
+pub use aligned_sum::{AlignedSum, AlignedSumParams, aligned_sum};
 pub use amplitude_filter::{AmplitudeFilter, AmplitudeFilterParams};
 pub use combine_zones::{CombineZonesParams, CombinedZones, PlacedZone, Zone, combine_zones};
 pub use contrast::contrast_transfer;
+pub use critical_dose::{Fading, critical_dose};
 pub use crystal_factors::{crystal_factors, crystal_reflections};
 pub use crystal_focus::{CrystalFocus, CrystalFocusFit, CrystalFocusParams, FocusReflection, Registration};
+pub use dose_weight::{FrameWeights, ReflectionFading, critical_exposure, reflection_fading};
 pub use drift::{Drift, DriftMethod, DriftParams, LatticeAmbiguity, align_frames};
-pub use exit_wave::{
-    ExitWave, ExitWaveParams, ExitWaveResult, ExitWaveStage, ExitWaveState, FocalFreedom, FocalRegistration,
-    FocalVariables, Rescan,
-};
+pub use exit_wave::{ ExitWave, ExitWaveParams, ExitWaveResult, ExitWaveStage, ExitWaveState, FocalFreedom, FocalRegistration, FocalVariables, Rescan, };
 pub use exit_wave_gauge::{ExitWaveComparison, FocalErrors, compare_exit_waves, focal_errors, refocus};
 pub use exit_wave_linear::restore_linear;
 pub use exit_wave_rescan::FocalScan;
 pub use exit_wave_search::FocalSearch;
 pub use focal_series::{FOCAL_WORDS, FocalImage, FocalSeries, FocalSeriesParams};
 pub use focal_series_function::FocalSeriesFunction;
+pub use gain::{SumQuality, sum_quality};
 pub use image_lattice::{ImageLattice, ImageLatticeParams, find_image_lattice};
 pub use image_reflections::{PlaneReflection, PlaneReflections, ReflectionsParams, measure_reflections};
-pub use plane_group_search::{
-    PlaneGroupFit, PlaneGroupParams, PlaneGroupRanking, impose_plane_group, rank_plane_groups,
-};
+pub use plane_group_search::{ PlaneGroupFit, PlaneGroupParams, PlaneGroupRanking, impose_plane_group, rank_plane_groups, };
 pub use plane_groups::{PlaneGroup, PlaneMetric, PlaneOperation, PlaneSetting, PlaneSystem, plane_settings};
 pub use plane_lattice::{PlaneLattice, PlaneLatticeFit, PlaneLatticeParams};
 pub use potential_3d::{CrystalReflection, CrystalReflections, PotentialPeak};
 pub use power_spectrum::{PolarSpectrum, PowerSpectrum, PowerSpectrumParams, RadialSpectrum, Tiles};
 pub use smooth_track::SmoothTrack;
 pub use space_group::{SpaceGroup, SpaceOperation};
+pub use subframe::SubframeMotion;
 pub use thon::{Alternative, Thon, ThonCurve, ThonFit, ThonParams};
 pub use zone_bases::{ZoneBasesParams, zone_bases};

@@ -17,7 +17,7 @@ pub enum Scene {
     Corner,
     /// The same without a difference in brightness.
     FaintCorner,
-    /// A dark spot of 24 pixels RMS radius in an infinite crystal.
+    /// A dark spot, 0.3 in its middle, of 60 pixels RMS radius in an infinite crystal.
     Defect,
 }
 
@@ -124,7 +124,7 @@ impl Crystal {
     pub fn defect(&self, r: [f64; 2]) -> f64 {
         let [ny, nx] = self.dims.map(|n| n as f64);
         let d2 = (r[0] - 0.4 * ny).powi(2) + (r[1] - 0.6 * nx).powi(2);
-        (-0.5 * d2 / (24.0f64 * 24.0)).exp()
+        (-0.5 * d2 / (60.0f64 * 60.0)).exp()
     }
 
     /// The highest relative intensity.
@@ -142,13 +142,14 @@ impl Crystal {
         count_events(&camera, &density, electrons * self.highest() * (1.0 + 1e-12), track.len(), seed)
     }
 
-    /// The Cramér–Rao bound of the drift of a frame along an axis (RMS of both) in an infinite crystal whose image is known: J = N ∫∇I ∇Iᵀ/I.
+    /// The Cramér–Rao bound of the drift of a frame along an axis (RMS of both) when the image is known: J = N ∫∇I ∇Iᵀ/I over the field.
     pub fn bound(&self, electrons: f64) -> f64 {
-        let (mut j, n) = ([0.0; 3], 200);
+        let (mut j, n) = ([0.0; 3], 500);
         for i in 0..n * n {
-            let (u, v) = ((i / n) as f64 / n as f64, (i % n) as f64 / n as f64);
-            let r = [u * self.a[0] + v * self.b[0], u * self.a[1] + v * self.b[1]];
-            let c = |y: f64, x: f64| 1.0 + self.contrast * self.lattice([r[0] + y, r[1] + x]);
+            // A step that shares no period with the lattice.
+            let at = |i: usize, a: usize| ((i as f64 + 0.5) * self.dims[a] as f64 / n as f64).floor();
+            let r = [at(i / n, 0), at(i % n, 1)];
+            let c = |y: f64, x: f64| self.intensity([r[0] + y, r[1] + x]);
             // The pixel: differences over one pixel are the mean gradient in it.
             let g = [c(0.5, 0.0) - c(-0.5, 0.0), c(0.0, 0.5) - c(0.0, -0.5)];
             let w = 1.0 / c(0.0, 0.0);
