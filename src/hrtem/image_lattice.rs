@@ -5,7 +5,7 @@ use num_complex::Complex;
 use crate::error::Error;
 use crate::fft::{Fft2, frequency_index};
 use crate::hrtem::lattice_transform::{LatticeTransform, weighted};
-use crate::hrtem::{PlaneLattice, PlaneLatticeParams};
+use crate::hrtem::{PlaneLattice, PlaneLatticeFit, PlaneLatticeParams};
 use crate::metrics::Window;
 use crate::par::Par;
 use crate::real::Real;
@@ -112,9 +112,7 @@ pub fn find_image_lattice<T: Real>(
     let transform = LatticeTransform::new(dims, &flat, Window::Hann, &params.par)?;
     let points: Vec<[f64; 2]> = spots.iter().flat_map(|s| [s.0, s.0.map(|k| -k)]).collect();
     let weights: Vec<f64> = spots.iter().flat_map(|s| [s.1; 2]).collect();
-    let fit = PlaneLattice::find(&points, &weights, &params.lattice)?;
-    let on = fit.indices.iter().filter(|i| i.is_some()).count();
-    let indexed = on as f64 / points.len() as f64;
+    let (fit, indexed) = coarsest(&points, &weights, &params.lattice)?;
     let mut hk: Vec<[i32; 2]> = fit.indices.iter().flatten().copied().filter(|&h| h != [0, 0]).collect();
     hk.sort_unstable();
     hk.dedup();
@@ -140,6 +138,31 @@ pub fn find_image_lattice<T: Real>(
     let error = [la * (la * la * va + lb * lb * vb).sqrt(), lb * (la * la * va + lb * lb * vb).sqrt()];
     let reduced = lattice.reduced();
     Ok(ImageLattice { lattice: reduced, error, peaks: spots.len(), indexed, power })
+}
+
+/// The lattice that indexes the spots, and the share of them. A picture with few strong reflections has waves whose strength
+/// depends on which these are: lower shares than the given one are tried too. Of lattices that index as many, to a twentieth, the one
+/// with the smallest cell.
+fn coarsest(
+    points: &[[f64; 2]],
+    weights: &[f64],
+    params: &PlaneLatticeParams,
+) -> Result<(PlaneLatticeFit, f64), Error> {
+    let first = PlaneLattice::find(points, weights, params);
+    let mut found: Vec<(PlaneLatticeFit, f64)> = Vec::new();
+    let lower = [0.75, 0.6].map(|f| PlaneLattice::find(points, weights, &PlaneLatticeParams { share: f * params.share, ..*params }));
+    let all = [&first, &lower[0], &lower[1]];
+    for fit in all.into_iter().flatten() {
+        let on = fit.indices.iter().filter(|i| i.is_some()).count();
+        found.push((fit.clone(), on as f64 / points.len() as f64));
+    }
+    let most = found.iter().map(|f| f.1).fold(0.0, f64::max);
+    // Of reciprocal lattices the coarsest, whose cell is the largest.
+    let best = found.into_iter().filter(|f| f.1 >= most - 0.05);
+    match best.max_by(|a, b| a.0.lattice.area().total_cmp(&b.0.lattice.area())) {
+        Some(best) => Ok(best),
+        None => first.map(|f| (f, 0.0)),
+    }
 }
 
 /// The strongest peaks, one of each ± pair: frequency and power over the noise.

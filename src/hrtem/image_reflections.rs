@@ -69,6 +69,38 @@ impl PlaneReflections {
         if all > 0.0 { signal / all } else { 0.0 }
     }
 
+    /// The reflections without what the lens did to them: F and σ over `transfer(k)`, k `[y, x]` in cycles per unit of the lattice.
+    ///
+    /// Those at which the transfer is below `least` of its largest modulus, near its zeros, are left out: they carry noise only. The mean
+    /// becomes 0.
+    ///
+    /// For a weak phase object and a picture divided by its mean, the transfer from the projected potential (V Å) is
+    /// `2 σ_e Im T̄(k)`, σ_e the interaction parameter, T as [`crate::optics::Ctf::at`] gives it. A crystal of thickness t acts as its
+    /// projection in the middle: focus counts from there, t/2 above the exit surface.
+    ///
+    /// # Errors
+    /// [`Error::Param`] for `least` outside 0 to 1, a transfer that is not finite or 0 everywhere.
+    pub fn corrected(&self, transfer: &dyn Fn([f64; 2]) -> f64, least: f64) -> Result<PlaneReflections, Error> {
+        if !(0.0..1.0).contains(&least) {
+            return Err(Error::param("least", least, "0 to 1"));
+        }
+        let dual = self.lattice.reciprocal();
+        let values: Vec<f64> = self.list.iter().map(|r| transfer(dual.at(r.index.map(f64::from)))).collect();
+        let largest = values.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+        if !(largest > 0.0 && values.iter().all(|v| v.is_finite())) {
+            return Err(Error::param("transfer", largest, "finite, and not 0 everywhere"));
+        }
+        let kept = self.list.iter().zip(&values).filter(|(_, t)| t.abs() > least * largest);
+        let list = kept.map(|(r, t)| PlaneReflection { index: r.index, f: r.f / *t, sigma: r.sigma / t.abs() });
+        Ok(PlaneReflections { lattice: self.lattice, mean: 0.0, list: list.collect() })
+    }
+
+    /// All amplitudes and σ times a factor.
+    pub fn scaled(&self, factor: f64) -> PlaneReflections {
+        let list = self.list.iter().map(|r| PlaneReflection { f: r.f * factor, sigma: r.sigma * factor.abs(), ..*r });
+        PlaneReflections { lattice: self.lattice, mean: self.mean * factor, list: list.collect() }
+    }
+
     /// The picture that the reflections make, over one cell.
     ///
     /// # Shapes

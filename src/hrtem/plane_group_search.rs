@@ -20,16 +20,18 @@ pub struct PlaneGroupParams {
     /// Error of an amplitude that is no noise, as a share of it: what is left of the transfer function, of tilt, of multiple
     /// scattering. It is added to σ in squares.
     pub systematic: f64,
+    /// A group is refused when χ² is above that of a less symmetric one by more than noise gives, by this many standard deviations.
+    pub limit: f64,
     /// Draws of the noise from which a group's expected phase residual is taken; 0 for none.
     pub draws: usize,
     /// Seed of the draws.
     pub seed: u64,
 }
 
-/// Shape within 2 % and 1.5°, no systematic error, 16 draws.
+/// Shape within 2 % and 1.5°, no systematic error, 3 standard deviations, 16 draws.
 impl Default for PlaneGroupParams {
     fn default() -> Self {
-        PlaneGroupParams { metric: PlaneMetric::default(), systematic: 0.0, draws: 16, seed: 1 }
+        PlaneGroupParams { metric: PlaneMetric::default(), systematic: 0.0, limit: 3.0, draws: 16, seed: 1 }
     }
 }
 
@@ -54,25 +56,32 @@ pub struct PlaneGroupFit {
     pub freedom: f64,
     /// χ² + 2 × (free numbers and free coordinates of the origin), by which groups are ranked.
     pub criterion: f64,
+    /// By how many standard deviations χ² is above that of the less symmetric group to which it compares worst, p1 with its χ² of 0
+    /// among them.
+    pub worst_excess: f64,
 }
 
 impl PlaneGroupFit {
     /// How many standard deviations χ² is above its expectation, by Wilson and Hilferty's cube root; 0 where nothing is tested.
     pub fn excess(&self) -> f64 {
-        if self.freedom < 0.5 {
-            return 0.0;
-        }
-        let v = 2.0 / (9.0 * self.freedom);
-        ((self.chi2 / self.freedom).cbrt() - 1.0 + v) / v.sqrt()
+        excess(self.chi2, self.freedom)
     }
+}
+
+fn excess(chi2: f64, freedom: f64) -> f64 {
+    if freedom < 0.5 {
+        return 0.0;
+    }
+    let v = 2.0 / (9.0 * freedom);
+    ((chi2.max(0.0) / freedom).cbrt() - 1.0 + v) / v.sqrt()
 }
 
 /// The plane groups of a picture, the likeliest first.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PlaneGroupRanking {
-    /// Every setting that the lattice admits, ordered by `criterion`; [`PlaneGroupRanking::best`] is the first.
+    /// Every setting that the lattice admits: those that noise explains, by `criterion`, then the others likewise.
     pub fits: Vec<PlaneGroupFit>,
-    /// Criterion of the best fit of another group, minus that of the best: e^{−margin/2} is its relative likelihood.
+    /// Criterion of the next group that noise explains, minus that of the best: e^{−margin/2} is its relative likelihood.
     pub margin: f64,
     /// Reflections (one of each pair) that took part.
     pub reflections: usize,
@@ -96,10 +105,11 @@ impl PlaneGroupRanking {
 /// steps. Only reflections all of whose equivalents were measured take part, for every setting the same ones where
 /// shells are complete.
 ///
-/// The group with more symmetry fits worse, always. What decides is whether it does by more than noise: with n free
-/// numbers (the trace of the projection F ↦ F_s, plus the coordinates of the origin), `χ² + 2n` is an estimate of how
-/// well the fit would predict another picture of the same crystal (Akaike), and Kanatani's and Moeck's criterion for this
-/// choice. The smallest is ranked first.
+/// The group with more symmetry fits worse, always. What decides is whether it does by more than noise. A group leaves n numbers
+/// free, the trace of the projection F ↦ F_s and the coordinates of the origin; against a less symmetric one, χ² may grow by as much as
+/// there are fewer of them, with the scatter of χ². Groups for which it grows by more than `limit` standard deviations are refused. The
+/// others are ranked by `χ² + 2n`, an estimate of how well the fit would predict another picture of the same crystal
+/// (Akaike), which Kanatani and Moeck take for this choice: the one with most symmetry, unless χ² says otherwise.
 ///
 /// # Errors
 /// [`Error::Param`] for a lattice without area, a systematic error that is negative or not finite, or more than 10 000 draws,
@@ -121,8 +131,14 @@ pub fn rank_plane_groups(
     for setting in plane_settings(&reflections.lattice, &params.metric)? {
         fits.push(data.fit(setting, &mut map, params));
     }
-    fits.sort_by(|a, b| a.criterion.total_cmp(&b.criterion));
-    let other = fits.iter().find(|f| f.setting.group != fits[0].setting.group);
+    for i in 0..fits.len() {
+        let f: PlaneGroupFit = fits[i];
+        let less = fits.iter().filter(|g| g.freedom < f.freedom - 0.5);
+        fits[i].worst_excess = less.map(|g| excess(f.chi2 - g.chi2, f.freedom - g.freedom)).fold(0.0, f64::max);
+    }
+    let refused = |f: &PlaneGroupFit| f.worst_excess > params.limit;
+    fits.sort_by(|a, b| refused(a).cmp(&refused(b)).then(a.criterion.total_cmp(&b.criterion)));
+    let other = fits.iter().find(|f| f.setting.group != fits[0].setting.group && !refused(f));
     let margin = other.map_or(f64::INFINITY, |f| f.criterion - fits[0].criterion);
     Ok(PlaneGroupRanking { fits, margin, reflections: reflections.list.len() })
 }
@@ -175,6 +191,9 @@ impl Data {
     fn new(list: &[PlaneReflection], params: &PlaneGroupParams) -> Result<Self, Error> {
         if !(params.systematic >= 0.0 && params.systematic <= 1.0) {
             return Err(Error::param("systematic", params.systematic, "0 to 1"));
+        }
+        if !(params.limit > 0.0) {
+            return Err(Error::param("limit", params.limit, "above 0"));
         }
         if params.draws > 10_000 {
             return Err(Error::param("draws", params.draws, "at most 10 000"));
@@ -314,6 +333,7 @@ impl Data {
             chi2,
             freedom: (numbers - free - origin_free).max(0.0),
             criterion: chi2 + 2.0 * (free + origin_free),
+            worst_excess: 0.0,
         }
     }
 

@@ -113,9 +113,11 @@ impl PlaneLattice {
             if norm(a) > norm(b) {
                 (a, b) = (b, a);
             }
-            let m = (dot(a, b) / dot(a, a)).round();
-            // An axis that is not finite, or no axis, has no shorter one.
-            if m == 0.0 || !m.is_finite() {
+            let share = dot(a, b) / dot(a, a);
+            let m = share.round();
+            // At 60° or 120° two vectors are equally short: rounding decides, for ever, unless a gain is asked for. An axis
+            // that is not finite, or no axis, has no shorter one.
+            if share.abs() <= 0.5 + 1e-9 || !m.is_finite() {
                 break;
             }
             b = [b[0] - m * a[0], b[1] - m * a[1]];

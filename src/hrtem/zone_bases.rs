@@ -14,12 +14,15 @@ pub struct ZoneBasesParams {
     pub pixel: Length,
     /// Largest difference of the two lattices, as a share of the axes.
     pub tolerance: f64,
+    /// The direction [u, v, w] of the crystal along the picture's x, where it is known to some degrees, as from a
+    /// diffraction pattern and the microscope's rotation: turns that contradict it are left out.
+    pub x_axis: Option<[i32; 3]>,
 }
 
-/// \[001\], 1 Å, 3 %.
+/// \[001\], 1 Å, 3 %, turned by any angle.
 impl Default for ZoneBasesParams {
     fn default() -> Self {
-        ZoneBasesParams { zone: [0, 0, 1], pixel: Length::angstrom(1.0), tolerance: 0.03 }
+        ZoneBasesParams { zone: [0, 0, 1], pixel: Length::angstrom(1.0), tolerance: 0.03, x_axis: None }
     }
 }
 
@@ -80,6 +83,23 @@ pub fn zone_bases(
     let (a, b) = (dual.a.map(|k| k / pixel), dual.b.map(|k| k / pixel));
     let (la, lb) = (a[0].hypot(a[1]), b[0].hypot(b[1]));
     let between = a[0] * b[0] + a[1] * b[1];
+    // The crystal's directions along the picture's x and y.
+    let frame = params.x_axis.map(|u| {
+        let unit = |v: Vector| v.map(|c| c / norm(v));
+        let v: Vector = std::array::from_fn(|i| (0..3).map(|n| f64::from(u[n]) * cell.vectors[n][i]).sum());
+        let part = dot(v, along) / dot(along, along);
+        let x = unit(std::array::from_fn(|i| v[i] - part * along[i]));
+        [unit(cross(along, x)), x]
+    });
+    if frame.is_some_and(|f| f.iter().flatten().any(|c| !c.is_finite())) {
+        return Err(Error::param("x_axis", format!("{:?}", params.x_axis), "a direction across the zone axis"));
+    }
+    let turned = |g: Vector, k: [f64; 2]| {
+        frame.is_some_and(|[y, x]| {
+            let d: Vector = std::array::from_fn(|i| g[i] - k[0] * y[i] - k[1] * x[i]);
+            norm(d) > 0.25 * norm(g)
+        })
+    };
     let hand = a[1] * b[0] - a[0] * b[1];
     let near = |x: f64, y: f64, scale: f64| (x - y).abs() <= params.tolerance * scale;
     let combine = |m: i32, n: i32| -> [i32; 3] { std::array::from_fn(|i| m * p[i] + n * q[i]) };
@@ -93,7 +113,8 @@ pub fn zone_bases(
         for &[s, t] in &like(lb) {
             let (g, h) = (vector(combine(m, n)), vector(combine(s, t)));
             let same_hand = dot(cross(g, h), along) * hand > 0.0;
-            if (m * t - n * s).abs() == 1 && same_hand && near(dot(g, h), between, la * lb) {
+            let agrees = !turned(g, a) && !turned(h, b);
+            if agrees && (m * t - n * s).abs() == 1 && same_hand && near(dot(g, h), between, la * lb) {
                 out.push([combine(m, n), combine(s, t)]);
             }
         }
