@@ -65,15 +65,21 @@ pub struct CrystalFocusParams {
     pub defocus: [Length; 2],
     /// Reflections whose |k| differ by less than this share are taken for equivalent.
     pub equivalent: f64,
-    /// What does not obey the linear image model, as a share of a reflection's mean intensity before the lens.
+    /// Intensity that scatters as from an amplitude object, with cos χ, as a share of that of the phase: what dynamical scattering and
+    /// thickness add to a weak phase object.
+    pub amplitude_share: f64,
+    /// Intensity of a reflection that no linear image has, as the same share.
     pub floor: f64,
+    /// Standard deviation of the logarithm of s² from one orbit to the next, beyond Wilson's statistics: few atoms in a large cell make
+    /// some reflections much stronger than others.
+    pub spread: f64,
     /// The answer is right when it is as near as this.
     pub tolerance: Length,
     /// Threads.
     pub par: Par,
 }
 
-/// One image at 300 keV, Cs 1.2 mm, focal spread 3 nm, sought from 10 to 200 nm, 1 % not linear, right to 5 nm.
+/// One image at 300 keV, Cs 1.2 mm, focal spread 3 nm, sought from 10 to 200 nm, 10 % amplitude and 2 % not linear, right to 5 nm.
 impl Default for CrystalFocusParams {
     fn default() -> Self {
         CrystalFocusParams {
@@ -87,7 +93,9 @@ impl Default for CrystalFocusParams {
             registration: Registration::default(),
             defocus: [Length::nm(10.0), Length::nm(200.0)],
             equivalent: 1e-3,
-            floor: 0.01,
+            amplitude_share: 0.1,
+            floor: 0.02,
+            spread: 1.2,
             tolerance: Length::nm(5.0),
             par: Par::default(),
         }
@@ -146,14 +154,16 @@ struct Orbit {
     noise: f64,
 }
 
-/// An orbit at one defocus: |c|², cᵀĈc, tr Ĉ.
-#[derive(Clone, Copy)]
+/// An orbit at one defocus, c and c′ being its contrast as phase and as amplitude.
+#[derive(Clone, Copy, Default)]
 struct Seen {
     k2: f64,
-    m: f64,
+    /// Noise of the mean.
     noise: f64,
-    cc: f64,
-    along: f64,
+    /// |c|², c·c′, |c′|².
+    square: [f64; 3],
+    /// cᵀĈc, cᵀĈc′, c′ᵀĈc′.
+    along: [f64; 3],
     trace: f64,
 }
 
@@ -193,9 +203,16 @@ impl CrystalFocus {
             return Err(Error::param("steps", format!("{steps:?}"), "zero first, all within 10 mm"));
         }
         for (name, value, low, high) in [("equivalent", params.equivalent, 0.0, 0.1), ("floor", params.floor, 0.0, 1.0)]
+        for (name, value, low, high) in
+            [
+                ("equivalent", params.equivalent, 0.0, 0.1),
+                ("amplitude_share", params.amplitude_share, 0.0, 10.0),
+                ("floor", params.floor, 0.0, 10.0),
+                ("spread", params.spread, 0.0, 5.0),
+            ]
         {
             if !(value >= low && value <= high) {
-                return Err(Error::param(name, value, "a small share, at most 0.1 of k and 1 of the intensity"));
+                return Err(Error::param(name, value, "not negative; at most 0.1 for `equivalent`, 5 for `spread`, else 10"));
             }
         }
         if !(params.tolerance > Length::ZERO && params.tolerance.is_finite()) {
@@ -254,9 +271,19 @@ impl CrystalFocus {
         let p = &self.params;
         let images = p.steps.len();
         let numbers: Vec<LensNumbers> = p.steps.iter().map(|s| self.numbers(defocus + s.to_angstrom())).collect();
-        let c: Vec<Vec<f64>> = reflections
+        let (w, images_f) = (p.amplitude_contrast, images as f64);
+        let both: Vec<Vec<[f64; 2]>> = reflections
             .iter()
-            .map(|r| numbers.iter().map(|n| contrast_transfer(self.lens.at(n, r.k), p.amplitude_contrast)).collect())
+            .map(|r| {
+                numbers
+                    .iter()
+                    .map(|n| {
+                        let t = self.lens.at(n, r.k);
+                        // A quarter of a period of the object's phase away: what absorbs, where the other refracts.
+                        [contrast_transfer(t, w), contrast_transfer(t * Complex::new(0.0, 1.0), w)]
+                    })
+                    .collect()
+            })
             .collect();
         let shifts: Vec<[f64; 2]> =
             (0..images)
@@ -264,46 +291,88 @@ impl CrystalFocus {
                     if j == 0 || p.registration == Registration::Aligned { [0.0; 2] } else { shift(reflections, &c, j) }
                 })
                 .collect();
+        let shifts: Vec<[f64; 2]> = (0..images)
+            .map(|j| if j == 0 || p.registration == Registration::Aligned { [0.0; 2] } else { shift(reflections, &both, j) })
+            .collect();
 
         let seen: Vec<Seen> = orbits
             .iter()
             .map(|o| {
                 let m = o.members.len() as f64;
-                let mut s = Seen { k2: o.k2, m, noise: o.noise, cc: 0.0, along: 0.0, trace: 0.0 };
+                let mut s = Seen { k2: o.k2, noise: o.noise / m, ..Seen::default() };
                 for &i in &o.members {
                     let r = &reflections[i];
-                    let mut sum = Complex::new(0.0, 0.0);
+                    let mut sum = [Complex::new(0.0, 0.0); 2];
                     for j in 0..images {
                         let turn = TAU * (f64::from(r.hk[0]) * shifts[j][0] + f64::from(r.hk[1]) * shifts[j][1]);
-                        sum += r.f[j] * cis(turn) * c[i][j];
-                        s.trace += r.f[j].norm_sqr() / m;
-                        s.cc += c[i][j] * c[i][j] / m;
+                        let (f, [c, d]) = (r.f[j] * cis(turn), both[i][j]);
+                        sum = [sum[0] + f * c, sum[1] + f * d];
+                        s.trace += f.norm_sqr() / m;
+                        s.square = [s.square[0] + c * c / m, s.square[1] + c * d / m, s.square[2] + d * d / m];
                     }
-                    s.along += sum.norm_sqr() / m;
+                    s.along[0] += sum[0].norm_sqr() / m;
+                    s.along[1] += (sum[0].conj() * sum[1]).re / m;
+                    s.along[2] += sum[1].norm_sqr() / m;
                 }
                 // The mean over m keeps all of the noise; one coefficient with a noise of σ²/m has a part of it.
                 let extra = o.noise * (1.0 - 1.0 / m);
-                s.trace = (s.trace - extra * images as f64).max(0.0);
-                s.along = (s.along - extra * s.cc).clamp(0.0, s.trace * s.cc);
+                if s.trace > extra * images_f {
+                    s.trace -= extra * images_f;
+                    (0..3).for_each(|i| s.along[i] -= extra * s.square[i]);
+                    s.along[0] = s.along[0].max(0.0);
+                    s.along[2] = s.along[2].max(0.0);
+                }
                 s
             })
             .collect();
 
         // K by a golden section at each B; the largest mean intensity that the orbits could have had bounds it.
-        let top = seen.iter().map(|s| s.trace / s.cc.max(0.01)).fold(0.0, f64::max).max(1e-300);
+        let top = seen.iter().map(|s| s.trace / s.square[0].max(0.01)).fold(0.0, f64::max).max(1e-300);
         let k2 = orbits[orbits.len() - 1].k2;
         let mut best = Tried { likelihood: f64::NEG_INFINITY, ..Tried::default() };
-        for b in 0..12 {
+        for b in 0..9 {
             // To an intensity of e⁻⁶ at the last reflection.
-            let falloff = b as f64 / k2;
-            let value = |ln_k: f64| likelihood(&seen, images as f64, ln_k.exp(), falloff, p.floor);
-            let (ln_k, l) = golden(top.ln() - 12.0, top.ln() + 4.0, value);
+            let falloff = 1.5 * b as f64 / k2;
+            let value = |ln_k: f64| self.likelihood(&seen, images_f, ln_k.exp(), falloff);
+            let (ln_k, l) = golden(top.ln() - 10.0, top.ln() + 3.0, value);
             if l > best.likelihood {
                 best = Tried { likelihood: l, scale: ln_k.exp(), falloff, shifts: Vec::new() };
             }
         }
         best.shifts = shifts;
         best
+    }
+
+    /// ln L of all orbits: of each the mean of its likelihood over a log-normal s².
+    fn likelihood(&self, seen: &[Seen], images: f64, scale: f64, falloff: f64) -> f64 {
+        // Five points of the normal distribution, with the moments to order nine (Gauss–Hermite).
+        const NODES: [(f64, f64); 5] = [
+            (-2.856970013872806, 0.011257411327720689),
+            (-1.355626179974266, 0.2220759220056126),
+            (0.0, 0.5333333333333333),
+            (1.355626179974266, 0.2220759220056126),
+            (2.856970013872806, 0.011257411327720689),
+        ];
+        let (a, floor) = (self.params.amplitude_share, self.params.floor);
+        let mut sum = 0.0;
+        for s in seen {
+            let mean = scale * (-0.5 * falloff * s.k2).exp();
+            let mut terms = [0.0; 5];
+            for (term, (x, w)) in terms.iter_mut().zip(NODES) {
+                let s2 = mean * (self.params.spread * x).exp();
+                let nu = s.noise + floor * s2;
+                // Σ = ν(1 + U Uᵀ), U = √(s²/ν) [c, √a c′]; M = 1 + UᵀU.
+                let u = s2 / nu;
+                let m = [1.0 + u * s.square[0], u * a.sqrt() * s.square[1], 1.0 + u * a * s.square[2]];
+                let det = m[0] * m[2] - m[1] * m[1];
+                let r = [u * s.along[0], u * a.sqrt() * s.along[1], u * a * s.along[2]];
+                let taken = (m[2] * r[0] - 2.0 * m[1] * r[1] + m[0] * r[2]) / det;
+                *term = w.ln() - images * nu.ln() - det.ln() - ((s.trace - taken) / nu).max(0.0);
+            }
+            let top = terms.iter().fold(f64::NEG_INFINITY, |a, b| a.max(*b));
+            sum += top + terms.iter().map(|t| (t - top).exp()).sum::<f64>().ln();
+        }
+        sum
     }
 
     fn result(&self, tried: &[Tried], low: f64, step: f64, orbits: usize) -> CrystalFocusFit {
@@ -366,26 +435,12 @@ fn orbits(reflections: &[FocusReflection], equivalent: f64) -> Vec<Orbit> {
     out
 }
 
-/// ln L of all orbits.
-fn likelihood(seen: &[Seen], images: f64, scale: f64, falloff: f64, floor: f64) -> f64 {
-    let mut sum = 0.0;
-    for s in seen {
-        let s2 = scale * (-0.5 * falloff * s.k2).exp();
-        let nu = (s.noise + floor * s2) / s.m;
-        let signal = s2 * s.cc / nu;
-        // tr Σ⁻¹Ĉ = tr Ĉ/ν − s² cᵀĈc/(ν²(1 + s²|c|²/ν)).
-        let trace = s.trace / nu - s2 * s.along / (nu * nu * (1.0 + signal));
-        sum -= images * nu.ln() + signal.ln_1p() + trace;
-    }
-    sum
-}
-
 /// The maximum of a function of one variable between two bounds.
 fn golden(mut a: f64, mut b: f64, f: impl Fn(f64) -> f64) -> (f64, f64) {
     let ratio = 0.5 * (5f64.sqrt() - 1.0);
     let (mut x, mut y) = (b - ratio * (b - a), a + ratio * (b - a));
     let (mut fx, mut fy) = (f(x), f(y));
-    while b - a > 0.05 {
+    while b - a > 0.2 {
         if fx > fy {
             (b, y, fy) = (y, x, fx);
             x = b - ratio * (b - a);
@@ -401,12 +456,12 @@ fn golden(mut a: f64, mut b: f64, f: impl Fn(f64) -> f64) -> (f64, f64) {
 
 /// The shift of image j against the first at which both, corrected for their lenses, agree best: the maximum of
 /// `Re Σ_g c̄_0 F̄_0 c_j F_j e^{2πi h·u}` over the cell, refined by Newton steps.
-fn shift(reflections: &[FocusReflection], c: &[Vec<f64>], j: usize) -> [f64; 2] {
+fn shift(reflections: &[FocusReflection], c: &[Vec<[f64; 2]>], j: usize) -> [f64; 2] {
     let product: Vec<([f64; 2], Complex<f64>)> = reflections
         .iter()
         .zip(c)
         .filter(|(r, _)| r.hk != [0, 0])
-        .map(|(r, c)| (r.hk.map(f64::from), r.f[0].conj() * r.f[j] * (c[0] * c[j])))
+        .map(|(r, c)| (r.hk.map(f64::from), r.f[0].conj() * r.f[j] * (c[0][0] * c[j][0])))
         .collect();
     let value =
         |u: [f64; 2]| -> f64 { product.iter().map(|(h, z)| (z * cis(TAU * (h[0] * u[0] + h[1] * u[1]))).re).sum() };
