@@ -6,20 +6,19 @@ mod support;
 
 use std::time::Instant;
 
-use exitwave::fft::{Fft2, FourierShift, frequency_index};
+use exitwave::fft::{Fft2, frequency_index};
 use exitwave::hrtem::{
-    CrystalFocus, CrystalFocusParams, DriftParams, FocusReflection, ImageLatticeParams, PlaneGroupParams,
-    PlaneReflections, ReflectionsParams, Registration, align_frames, contrast_transfer, find_image_lattice,
-    impose_plane_group, measure_reflections, rank_plane_groups,
+    AlignedSumParams, Correction, CrystalFocus, CrystalFocusParams, CtfCorrection, CtfCorrectionParams, DriftParams,
+    FocusReflection, ImageLatticeParams, PlaneGroupParams, PlaneLattice, PlaneReflections, ReflectionsParams,
+    Registration, align_frames, aligned_sum, find_image_lattice, impose_plane_group, measure_reflections,
+    rank_plane_groups,
 };
 use exitwave::io::{cif, npy};
 use exitwave::num_complex::Complex;
-use exitwave::op::{LinearOp, Write};
-use exitwave::optics::Ctf;
+use exitwave::optics::Grid;
 use exitwave::par::Par;
 use exitwave::real::cis;
 use exitwave::render::{Cell as PanelCell, ColorMap, Image, Panel, Pixel, Plot, Range, Series};
-use exitwave::shape::Field;
 use exitwave::specimen::{Atoms, Species, crystals};
 use exitwave::tensor::Tensor;
 use exitwave::units::{Angle, Length, SpatialFrequency};
@@ -32,11 +31,11 @@ low_dose_hrtem: a framework crystal in 120 drifting frames, from atoms to a map 
   --crystal NAME   uio-66, or mil-101 (default uio-66)
   --cif FILE       the crystal's cell from a file (needed for mil-101)
   --zone U,V,W     zone axis (default 1,1,0); --up U,V,W  what lies along x (default 0,0,1)
-  --cells N        cells along the beam (default 7 for uio-66, 1 otherwise)
+  --cells N        cells along the beam (default 3 for uio-66, 1 otherwise)
   --dose D         electrons per square Angstrom in all frames (default 12)
   --frames N       frames (default 120)
   --pixels N       sides of a frame, 0.5 Angstrom each (default 512)
-  --defocus-nm F   underfocus (default 60)
+  --defocus-nm F   underfocus (default 40)
   --resolution-A R finest spacing that is measured (default 2)
   --seed S         seed of drift and counts (default 1)
   --threads N      threads (default: all cores)
@@ -71,17 +70,26 @@ fn crystal(options: &Options, name: &str) -> Result<Atoms, Failure> {
     Ok(cell)
 }
 
-/// The sum of the frames, each shifted by minus its drift, cut to what all of them show.
-fn aligned_sum(frames: &Tensor<f32>, track: &[[f64; 2]]) -> Result<Tensor<f64>, Failure> {
-    let &[_, ny, nx] = frames.dims() else { return Err("frames".into()) };
-    let mut sum = vec![0.0f32; ny * nx];
-    let mut scratch = Vec::new();
-    for (f, d) in track.iter().enumerate() {
-        let shift = FourierShift::<f32>::new([ny, nx], d.map(|d| -d), Field::Real)?;
-        scratch.resize(shift.scratch_len(), 0.0);
-        shift.apply(frames.row(f), &mut sum, Write::Add, &mut scratch);
-    }
-    Ok(Tensor::from_vec(&[ny, nx], sum.iter().map(|&v| f64::from(v)).collect())?)
+/// The sum of the frames, each shifted by minus its drift.
+fn summed(frames: &Tensor<f32>, track: &[[f64; 2]], par: &Par) -> Result<Tensor<f64>, Failure> {
+    let &[n, ny, nx] = frames.dims() else { return Err("frames".into()) };
+    let source = frames.clone().reshape(&[1, n, ny, nx])?;
+    let sum = aligned_sum(&source, track, &AlignedSumParams { par: par.clone(), ..AlignedSumParams::default() })?;
+    Ok(sum.sum.map(|v| f64::from(*v)))
+}
+
+/// `d` less the lattice vector that is nearest to it.
+fn modulo(lattice: &PlaneLattice, d: [f64; 2]) -> [f64; 2] {
+    let o = lattice.origin;
+    let f = lattice.fraction([o[0] + d[0], o[1] + d[1]]).map(f64::round);
+    [0, 1].map(|i| d[i] - f[0] * lattice.a[i] - f[1] * lattice.b[i])
+}
+
+/// Root mean square of what is not common to all, along an axis.
+fn spread(d: &[[f64; 2]]) -> f64 {
+    let n = d.len() as f64;
+    let mean = [0, 1].map(|a| d.iter().map(|d| d[a]).sum::<f64>() / n);
+    (d.iter().map(|d| 0.5 * ((d[0] - mean[0]).powi(2) + (d[1] - mean[1]).powi(2))).sum::<f64>() / n).sqrt()
 }
 
 /// A window of a picture.
@@ -136,14 +144,13 @@ fn best_correlation(found: &PlaneReflections, truth: &PlaneReflections, reach: f
     best
 }
 
-/// The reflections of the phase: divided by twice the contrast transfer, with a floor.
-fn corrected(raw: &PlaneReflections, transfer: &dyn Fn([f64; 2]) -> f64, floor: f64) -> PlaneReflections {
+/// The reflections of the phase, by Wiener's filter and the camera's transfer.
+fn corrected(raw: &PlaneReflections, lens: &CtfCorrection<f64>, mtf: &dyn Fn([f64; 2]) -> f64) -> PlaneReflections {
     let dual = raw.lattice.reciprocal();
-    let mut out = raw.clone();
-    out.mean = 0.0;
+    let mut out = PlaneReflections { mean: 0.0, ..raw.clone() };
     for r in &mut out.list {
-        let c = 2.0 * transfer(dual.at(r.index.map(f64::from))) * raw.mean;
-        let gain = c / (c * c + (2.0 * floor * raw.mean).powi(2));
+        let q = dual.at(r.index.map(f64::from));
+        let gain = lens.factor(q.map(|q| q / PIXEL)) / (mtf(q) * raw.mean);
         (r.f, r.sigma) = (r.f * gain, r.sigma * gain.abs());
     }
     out
@@ -178,8 +185,19 @@ fn map(r: &PlaneReflections, title: String, side: f64) -> Result<Image, Failure>
 fn main() -> Result<(), Failure> {
     let start = Instant::now();
     let names = [
-        "crystal", "cif", "zone", "up", "cells", "dose", "frames", "pixels", "defocus-nm", "resolution-A", "seed",
-        "threads", "out",
+        "crystal",
+        "cif",
+        "zone",
+        "up",
+        "cells",
+        "dose",
+        "frames",
+        "pixels",
+        "defocus-nm",
+        "resolution-A",
+        "seed",
+        "threads",
+        "out",
     ];
     let options = Options::read(HELP, &names, &[])?;
     let out = options.out("out/low_dose_hrtem")?;
@@ -189,11 +207,11 @@ fn main() -> Result<(), Failure> {
     let uio = name == "uio-66";
     let scene = Scene {
         cell: crystal(&options, &name)?,
-        deep: options.get("cells", if uio { 7 } else { 1 })?,
+        deep: options.get("cells", if uio { 3 } else { 1 })?,
         pixels: options.get("pixels", 512)?,
         frames: options.get("frames", 120)?,
         dose: options.get("dose", 12.0)?,
-        defocus: Length::nm(options.get("defocus-nm", 60.0)?),
+        defocus: Length::nm(options.get("defocus-nm", 40.0)?),
         angle: Angle::deg(17.0),
         seed: options.get("seed", 1)?,
     };
@@ -211,11 +229,8 @@ fn main() -> Result<(), Failure> {
     let aligning = begun.elapsed().as_secs_f64();
     let off: Vec<[f64; 2]> =
         (0..scene.frames).map(|f| [0, 1].map(|a| found.track[f][a] - (drift[f][a] - drift[0][a]))).collect();
-    let mean = [0, 1].map(|a| off.iter().map(|d| d[a]).sum::<f64>() / off.len() as f64);
-    let rms = |d: &dyn Fn(&[f64; 2]) -> f64| (off.iter().map(d).sum::<f64>() / off.len() as f64).sqrt();
-    let track_rms = rms(&|d| 0.5 * ((d[0] - mean[0]).powi(2) + (d[1] - mean[1]).powi(2)));
-    let still = aligned_sum(&frames, &vec![[0.0; 2]; scene.frames])?;
-    let sum = aligned_sum(&frames, &found.track)?;
+    let still = summed(&frames, &vec![[0.0; 2]; scene.frames], &par)?;
+    let sum = summed(&frames, &found.track, &par)?;
 
     // A square of crystal that all frames show.
     let side = n * 5 / 8 / 16 * 16;
@@ -226,6 +241,8 @@ fn main() -> Result<(), Failure> {
     // Lattice, reflections, defocus.
     let dims = [side; 2];
     let lattice = find_image_lattice(dims, square.as_slice(), &ImageLatticeParams::default())?;
+    let folded: Vec<[f64; 2]> = off.iter().map(|d| modulo(&lattice.lattice, *d)).collect();
+    let (track_rms, folded_rms) = (spread(&off), spread(&folded));
     let resolution: f64 = options.get("resolution-A", 2.0)?;
     let params = ReflectionsParams { highest: (PIXEL / resolution).min(0.5), par: par.clone(), ..Default::default() };
     let measure = |image: &Tensor<f64>| measure_reflections(dims, image.as_slice(), &lattice.lattice, &params);
@@ -261,10 +278,18 @@ fn main() -> Result<(), Failure> {
     .fit(&reflections)?;
 
     // The transfer undone, the group found and imposed.
-    let ctf = Ctf::new(&scene::lens(focus.defocus))?;
-    let step = [1.0 / (PIXEL * side as f64); 2];
-    let transfer = |q: [f64; 2]| contrast_transfer(ctf.at(q.map(|q| q / PIXEL), step), 0.0) * mtf(q);
-    let phase = corrected(&raw, &transfer, 0.12);
+    let grid = Grid { dims, sampling: [Length::angstrom(PIXEL); 2] };
+    let correction = |signal_to_noise| {
+        CtfCorrection::<f64>::new(CtfCorrectionParams {
+            lens: scene::lens(focus.defocus),
+            correction: Correction::Wiener { signal_to_noise },
+            grid,
+            ..CtfCorrectionParams::default()
+        })
+    };
+    let whole = correction(3.0)?.apply(&square)?;
+    let wiener = correction(100.0)?;
+    let phase = corrected(&raw, &wiener, &mtf);
     let ranking = rank_plane_groups(&phase, &PlaneGroupParams::default())?;
     let group = *ranking.best();
     let mut symmetric = impose_plane_group(&phase, &group)?;
@@ -284,11 +309,12 @@ fn main() -> Result<(), Failure> {
     let (c_symmetric, _) = best_correlation(&symmetric, &expected, reach);
     let c_raw = correlation(&raw, &expected, s);
     let ideal = measure(&ideal)?;
-    let (c_ceiling, _) = best_correlation(&corrected(&ideal, &transfer, 0.12), &expected, reach);
+    let (c_ceiling, _) = best_correlation(&corrected(&ideal, &wiener, &|_| 1.0), &expected, reach);
 
     // The panel.
     let mut panel = Panel::new(4);
-    panel.title = format!("{name}: {} frames, {} e/Å², {:.0} nm underfocus", scene.frames, scene.dose, scene.defocus.to_nm());
+    panel.title =
+        format!("{name}: {} frames, {} e/Å², {:.0} nm underfocus", scene.frames, scene.dose, scene.defocus.to_nm());
     panel.cell = [256, 256];
     let grey = |title: String, t: &Tensor<f64>, high: f64| -> Result<Image, Failure> {
         let mut i = Image::real(t.dims(), t.as_slice())?;
@@ -303,10 +329,10 @@ fn main() -> Result<(), Failure> {
     let spectrum = |title: &str, t: &Tensor<f64>| -> Result<Image, Failure> {
         let a = amplitude(t)?;
         let mut i = grey(title.into(), &a, 99.8)?;
-        i.pixel = Pixel::Frequency(SpatialFrequency::per_angstrom(1.0 / (PIXEL * side as f64)));
+        i.pixel = Pixel::Frequency(SpatialFrequency::per_angstrom(1.0 / (PIXEL * n as f64)));
         Ok(i)
     };
-    panel.add(PanelCell::Image(spectrum("FT of that", &square_still)?));
+    panel.add(PanelCell::Image(spectrum("FT of the sum", &still)?));
     if let Some(filter) = &found.filter {
         // What the filter kept of the frames' summed amplitudes, each as a dot.
         let m = n / 2;
@@ -323,14 +349,17 @@ fn main() -> Result<(), Failure> {
             }
         }
         let mut i = grey(format!("amplitude filter: {} coefficients", filter.index.len()), &dots, 100.0)?;
-        (i.pixel, i.range) = (Pixel::Frequency(SpatialFrequency::per_angstrom(1.0 / (PIXEL * n as f64))), Range::MinMax);
+        (i.pixel, i.range) =
+            (Pixel::Frequency(SpatialFrequency::per_angstrom(1.0 / (PIXEL * n as f64))), Range::MinMax);
         panel.add(PanelCell::Image(i));
     }
     panel.add(PanelCell::Image(grey("sum, aligned".into(), &square, 99.5)?));
-    panel.add(PanelCell::Image(spectrum("FT of that", &square)?));
+    panel.add(PanelCell::Image(spectrum("FT of the aligned sum", &sum)?));
+    panel.add(PanelCell::Image(grey("transfer undone".into(), &whole, 99.5)?));
+    panel.add(PanelCell::Image(grey("projected potential".into(), &true_square, 99.8)?));
     let cell_side = if uio { 45.0 } else { 140.0 };
     panel.add(PanelCell::Image(map(&raw, format!("average cell: {c_raw:.2}"), cell_side)?));
-    panel.add(PanelCell::Image(map(&phase, format!("transfer undone: {c_phase:.2}"), cell_side)?));
+    panel.add(PanelCell::Image(map(&phase, format!("its transfer undone: {c_phase:.2}"), cell_side)?));
     let title = format!("{} imposed: {c_symmetric:.2}", group.setting.group.symbol());
     panel.add(PanelCell::Image(map(&symmetric, title, cell_side)?));
     panel.add(PanelCell::Image(map(&expected, format!("potential to {resolution} Å"), cell_side)?));
@@ -338,7 +367,8 @@ fn main() -> Result<(), Failure> {
     let line = |label: &str, y: Vec<f64>| Series { label: label.into(), x: x.clone(), y, ..Series::default() };
     let part = |t: &[[f64; 2]], a: usize| t.iter().map(|d| d[a] - t[0][a]).collect::<Vec<f64>>();
     panel.add(PanelCell::Plot(Plot {
-        title: format!("drift: {track_rms:.2} px RMS off"),
+        title: format!("drift: {track_rms:.2} px RMS off, {folded_rms:.2} modulo the lattice"),
+        span: 2,
         x_label: "frame".into(),
         y_label: "px".into(),
         series: vec![
@@ -352,7 +382,8 @@ fn main() -> Result<(), Failure> {
     let likelihood = &focus.search;
     let top = likelihood.iter().map(|l| l.1).fold(f64::NEG_INFINITY, f64::max);
     panel.add(PanelCell::Plot(Plot {
-        title: format!("focus: {:.1} nm", focus.defocus.to_nm()),
+        title: format!("focus: {:.1} nm, sure to {:.0} %", focus.defocus.to_nm(), 100.0 * focus.confidence),
+        span: 2,
         x_label: "underfocus (nm)".into(),
         y_label: "log likelihood".into(),
         series: vec![Series {
@@ -376,6 +407,7 @@ fn main() -> Result<(), Failure> {
         "dose_e_per_A2": scene.dose,
         "electrons_per_pixel_and_frame": per_pixel,
         "track_rms_px": track_rms,
+        "track_rms_modulo_lattice_px": folded_rms,
         "defocus_nm": focus.defocus.to_nm(),
         "true_defocus_nm": scene.defocus.to_nm(),
         "defocus_confidence": focus.confidence,

@@ -143,7 +143,13 @@ impl Scene {
         let n = self.frames as f64;
         let path = |f: usize| {
             let t = f as f64 / n;
-            let jump = if t > 0.72 { [2.0, 6.5] } else if t > 0.35 { [-5.0, 3.0] } else { [0.0, 0.0] };
+            let jump = if t > 0.72 {
+                [2.0, 6.5]
+            } else if t > 0.35 {
+                [-5.0, 3.0]
+            } else {
+                [0.0, 0.0]
+            };
             [22.0 * t * t + jump[0], 14.0 * t - 9.0 * t * t + jump[1]]
         };
         (0..self.frames).map(|f| path(f).map(|d| d + 0.3 * rng::normal(&mut r))).collect()

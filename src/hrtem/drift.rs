@@ -148,7 +148,11 @@ pub struct Drift {
 /// assert!((drift.track[11][0] - 11.0 / 3.0).abs() < 0.5);
 /// # Ok::<(), exitwave::Error>(())
 /// ```
-pub fn align_frames(source: &dyn FrameSource, params: &DriftParams, observe: Observer<'_>) -> Result<Drift, Error> {
+pub fn align_frames(
+    source: &dyn FrameSource,
+    params: &DriftParams,
+    observe: Observer<'_>,
+) -> Result<Drift, Error> {
     params.check()?;
     let mut drift = match params.method {
         DriftMethod::AmplitudeFilter | DriftMethod::FilteredPairs => by_components(source, params, observe)?,

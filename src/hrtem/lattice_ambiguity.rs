@@ -337,7 +337,8 @@ impl Patches {
             let value = |j: usize| {
                 scores.iter().map(|s| s[j]).sum::<f64>() - prior.cost(track[outside], moved(inside, lattice[j]))
             };
-            let best = (0..lattice.len()).max_by(|&a, &b| value(a).total_cmp(&value(b)).then(b.cmp(&a))).unwrap_or(0);
+            let best =
+                (0..lattice.len()).max_by(|&a, &b| value(a).total_cmp(&value(b)).then(b.cmp(&a))).unwrap_or(0);
             let known = value(best).is_finite();
             if known {
                 let r = lattice[best];
@@ -432,7 +433,8 @@ mod tests {
         // An open window: the frame against itself at 0 has cross term 2E and energy E, and energy does not depend on d.
         let reference = p.data[0].clone();
         let n = p.side() * p.side();
-        let e: f64 = reference.iter().enumerate().map(|(i, z)| f64::from(z.norm_sqr() * p.share[i / n])).sum();
+        let e: f64 =
+            reference.iter().enumerate().map(|(i, z)| f64::from(z.norm_sqr() * p.share[i / n])).sum();
         let windowed = p.windowed(0, &ones, &fft);
         let cross = p.cross(&reference, &windowed);
         assert!((p.cross_at(&cross, [0.0; 2]) / (2.0 * e) - 1.0).abs() < 1e-4);

@@ -101,8 +101,6 @@ mod tests {
                 (0..5).map(|_| (0..4).map(|_| (place(), place()[0])).collect()).collect();
             let prior = SmoothTrack { step: 0.8, jump: 0.05, jump_size: 2.0 };
             let total = |p: &[usize]| {
-                let score: f64 = p.iter().zip(&maps).map(|(&i, m)| f64::from(m[i])).sum();
-                score - p.windows(2).map(|w| prior.cost(at(w[0]), at(w[1]), prior.jump_cost(area))).sum::<f64>()
                 let score: f64 = p.iter().zip(&all).map(|(&i, c)| c[i].1).sum();
                 let at = |f: usize| all[f][p[f]].0;
                 score - (1..5).map(|f| prior.cost(at(f - 1), at(f))).sum::<f64>()
