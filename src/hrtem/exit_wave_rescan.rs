@@ -194,3 +194,71 @@ fn one_focus<T: Real>(
     }
     Ok(best)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hrtem::{FocalImage, FocalSeries, FocalSeriesParams};
+    use crate::optics::{Aberrations, Grid};
+    use crate::par::Par;
+    use crate::rng;
+    use crate::tensor::Tensor;
+
+    /// One image of a random wave, its counts where the content lies 2 and −3 pixels away, and weights that are 0 here and there.
+    fn case(loss: Loss) -> (Objective<f64>, Vec<Complex<f64>>) {
+        let grid = Grid { dims: [12, 10], sampling: [Length::angstrom(0.4); 2] };
+        let images = FocalImage::series(&[Length::nm(12.0)], &Aberrations::default());
+        let params = FocalSeriesParams { grid, images, par: Par::seq(), ..FocalSeriesParams::default() };
+        let mut r = rng::stream(5, 0);
+        let wave: Vec<_> = (0..120).map(|_| Complex::cis(0.8 * rng::normal(&mut r))).collect();
+        let series = FocalSeries::new(&params).unwrap();
+        let image = series.images(&wave).unwrap();
+        let counts = Tensor::from_fn(&[1, 12, 10], |i| {
+            rng::poisson(&mut r, 60.0 * image[[0, (i[1] + 12 - 2) % 12, (i[2] + 3) % 10]])
+        });
+        let weights = Tensor::from_fn(&[1, 12, 10], |i| f64::from(u8::from((i[1] * 7 + i[2] * 3) % 11 != 0)));
+        let mut spectrum = vec![Complex::default(); series.frequencies()];
+        series.spectrum_of(&mut wave.clone(), &mut spectrum, &mut vec![Complex::default(); series.fft.scratch_len()]);
+        (Objective::new(series, &counts, Some(&weights), loss).unwrap(), spectrum)
+    }
+
+    #[test]
+    fn the_best_place_is_that_of_the_sums_over_pixels() {
+        let scan = FocalScan { max_shift: Length::angstrom(1.9), ..FocalScan::default() };
+        for loss in [Loss::Poisson { background: 0.1 }, Loss::Amplitude] {
+            let (objective, spectrum) = case(loss);
+            let words = objective.series.words()[0];
+            let fit = one_focus(&scan, &objective, &spectrum, &words, 0).unwrap();
+            // The same by sums.
+            let mut buffers = objective.series.buffers().unwrap();
+            let mut table = vec![Complex::default(); objective.series.table_len()];
+            objective.series.fill_table(&words, &mut table).unwrap();
+            let mut bench = buffers.bench();
+            objective.series.image(&table, &spectrum, &mut bench);
+            let (d, w, e) = (objective.counts(0), objective.weights(0).unwrap(), objective.electrons[0]);
+            let mut best = Fit::default();
+            for dy in -4i32..=4 {
+                for dx in -4i32..=4 {
+                    let mut sum = 0.16 * f64::from(dy * dy + dx * dx) / (1.9 * 1.9);
+                    for r in 0..120 {
+                        let (y, x) = ((r / 10) as i32 - dy, (r % 10) as i32 - dx);
+                        let y = e * bench.intensity[(y.rem_euclid(12) * 10 + x.rem_euclid(10)) as usize];
+                        sum += w[r]
+                            * match loss {
+                                Loss::Poisson { background } => y - d[r] * (y + background).ln(),
+                                Loss::Amplitude => y - 2.0 * d[r].sqrt() * y.sqrt(),
+                            };
+                    }
+                    if sum < best.loss {
+                        best = Fit { loss: sum, shift: [0.4 * f64::from(dy), 0.4 * f64::from(dx)] };
+                    }
+                }
+            }
+            // Sums of 120 terms of some hundred, by transforms.
+            assert!((best.loss - fit.loss).abs() < 1e-8, "{} {}", best.loss, fit.loss);
+            assert_eq!(best.shift, [0.4 * 2.0, 0.4 * -3.0]);
+            // The vertex is within half a pixel of it.
+            assert!((0..2).all(|a| (fit.shift[a] - best.shift[a]).abs() <= 0.2 + 1e-12));
+        }
+    }
+}
