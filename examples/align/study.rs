@@ -1,0 +1,201 @@
+//! Tables: methods over dose and drift; an exposure in few or many frames; speed.
+
+use std::path::Path;
+use std::time::Instant;
+
+use exitwave::detect::{EventCameraParams, count_events};
+use exitwave::hrtem::{
+    AlignedSumParams, DriftMethod, DriftParams, SubframeMotion, align_frames, aligned_sum, sum_quality,
+};
+use exitwave::observe::silent;
+use exitwave::par::Par;
+use exitwave::render::{Axis, Cell, Guide, Panel, Plot, Scale, Series};
+use exitwave::tensor::Tensor;
+
+use super::simulate::drifting_crystal::{Scene, drift};
+use super::simulate::{PIXEL, uio66};
+use super::support::{Failure, Options, peak_bytes};
+
+pub fn run(name: &str, options: &Options, out: &Path, par: &Par) -> Result<(), Failure> {
+    match name {
+        "dose" => dose(options, out, par),
+        "fractionation" => fractionation(options, out, par),
+        "speed" => speed(options, par),
+        other => Err(format!("--study {other} (see --help)").into()),
+    }
+}
+
+/// RMS of the track, modulo the lattice, of every method over dose and drift.
+fn dose(options: &Options, out: &Path, par: &Par) -> Result<(), Failure> {
+    let (side, n): (usize, usize) = (options.get("side", 1024)?, options.get("frames", 60)?);
+    let (contrast, seed): (f64, u64) = (options.get("contrast", 0.05)?, options.get("seed", 1)?);
+    let crystal = uio66([side; 2], contrast, Scene::Infinite, par)?;
+    let methods = [
+        ("amplitude filter", DriftMethod::AmplitudeFilter, 1),
+        ("filtered pairs", DriftMethod::FilteredPairs, 1),
+        ("cross-correlation", DriftMethod::CrossCorrelation, 1),
+        ("cross-correlation, 10 merged", DriftMethod::CrossCorrelation, 10),
+        ("phase correlation, 10 merged", DriftMethod::PhaseCorrelation, 10),
+        ("maximum likelihood", DriftMethod::MaximumLikelihood, 1),
+        ("maximum likelihood, 10 merged", DriftMethod::MaximumLikelihood, 10),
+    ];
+    let doses = [0.01, 0.033, 0.1, 0.33, 1.0];
+    let mut rows = Vec::new();
+    let mut panel = Panel::new(2);
+    panel.title = format!("{n} frames of {side}², UiO-66, contrast {contrast}: RMS of the track modulo the lattice, pixels");
+    for (length, jumps) in [(5.0, 0), (30.0, 3)] {
+        let track = drift(n, length, jumps, seed);
+        let mut curves: Vec<Vec<f64>> = vec![Vec::new(); methods.len() + 1];
+        for electrons in doses {
+            let frames = crystal.frames(&track, electrons, seed, par)?;
+            for (i, (name, method, merge)) in methods.into_iter().enumerate() {
+                let params = DriftParams { method, merge, iterations: 6, par: par.clone(), ..DriftParams::default() };
+                let found = align_frames(&frames, &params, &mut silent)?;
+                let rms = crystal.error(&found.track, &track, true);
+                eprintln!("{electrons} e/px, drift {length} px, {jumps} jumps, {name}: {rms:.3} px");
+                curves[i].push(rms);
+                rows.push(serde_json::json!({
+                    "electrons_per_px": electrons, "drift_px": length, "jumps": jumps, "method": name, "rms_px": rms,
+                }));
+            }
+            curves[methods.len()].push(crystal.bound(electrons));
+        }
+        let names = methods.iter().map(|m| m.0).chain(["Cramér–Rao"]);
+        let series = names
+            .zip(curves)
+            .map(|(label, y)| Series { label: label.into(), x: doses.to_vec(), y, ..Series::default() })
+            .collect();
+        panel.cell = [320, 420];
+        panel.add(Cell::Plot(Plot {
+            title: format!("drift {length} px, {jumps} jumps"),
+            x_label: "electrons a pixel and frame".into(),
+            y_label: "RMS / px".into(),
+            x_scale: Scale::Log,
+            y_scale: Scale::Log,
+            series,
+            guides: vec![Guide { value: 0.2, axis: Axis::Y, label: "0.2 px".into() }],
+            ..Plot::default()
+        }));
+    }
+    let png = out.join("align_dose.png");
+    panel.render()?.write_png(&png)?;
+    let bounds: Vec<f64> = doses.iter().map(|&e| crystal.bound(e)).collect();
+    println!(
+        "{}",
+        serde_json::json!({ "rows": rows, "cramer_rao_px": bounds, "side": side, "frames": n, "contrast": contrast, "png": png.display().to_string() })
+    );
+    Ok(())
+}
+
+/// Five seconds as 1 × 5, 5 × 1, 10 × 0.5 (as the paper states it; 10 × 0.5 s is the whole) and 100 × 0.05 s: blur within frames against noise of the alignment.
+fn fractionation(options: &Options, out: &Path, par: &Par) -> Result<(), Failure> {
+    let side: usize = options.get("side", 1024)?;
+    let (contrast, seed): (f64, u64) = (options.get("contrast", 0.05)?, options.get("seed", 1)?);
+    // Electrons a pixel in the whole exposure.
+    let total: f64 = options.get("electrons", 4.0)?;
+    let crystal = uio66([side; 2], contrast, Scene::Infinite, par)?;
+    // Drift through the exposure, s from 0 to 1: it settles, trembles, and jumps once.
+    let path = |s: f64| {
+        let jump = if s > 0.62 { [-6.0, 5.0] } else { [0.0; 2] };
+        [
+            9.0 * (1.0 - (-3.0 * s).exp()) + 0.4 * (31.0 * s).sin() + jump[0],
+            7.0 * s + 0.4 * (23.0 * s).cos() + jump[1],
+        ]
+    };
+    let mut rows = Vec::new();
+    let mut curves = Vec::new();
+    let still = {
+        let frames = crystal.frames(&vec![[0.0; 2]; 10], total / 10.0, seed + 1, par)?;
+        let sum = aligned_sum(&frames, &[[0.0; 2]; 10], &AlignedSumParams { par: par.clone(), ..Default::default() })?;
+        sum_quality(&sum, [PIXEL; 2])?
+    };
+    for n in [1usize, 5, 10, 100] {
+        let camera = EventCameraParams {
+            dims: [side; 2],
+            spread: 0.3,
+            readouts: 400 / n,
+            coincidence: 1.0,
+            par: par.clone(),
+            ..Default::default()
+        };
+        let each = total / n as f64;
+        let density = |t: f64, r: [f64; 2]| {
+            let d = path(t / n as f64);
+            each * crystal.intensity([r[0] - d[0], r[1] - d[1]])
+        };
+        let frames: Tensor<u8> = count_events(&camera, &density, each * crystal.highest() * (1.0 + 1e-12), n, seed)?;
+        let params = DriftParams { par: par.clone(), ..DriftParams::default() };
+        let drift = align_frames(&frames, &params, &mut silent)?;
+        let sums = AlignedSumParams { par: par.clone(), ..Default::default() };
+        let sum = aligned_sum(&frames, &drift.track, &sums)?;
+        let quality = sum_quality(&sum, [PIXEL; 2])?;
+        // What is lost: within the true frames, and by the error of the track.
+        let truth: Vec<[f64; 2]> = (0..n).map(|f| path((f as f64 + 0.5) / n as f64)).collect();
+        let error = crystal.error(&drift.track, &truth, true);
+        let fine = 1000 / n;
+        let blur = |k: f64| {
+            let within = |f: usize| -> f64 {
+                let mut z = exitwave::num_complex::Complex::new(0.0, 0.0);
+                for i in 0..fine {
+                    let d = path((f as f64 + (i as f64 + 0.5) / fine as f64) / n as f64);
+                    z += exitwave::num_complex::Complex::cis(-std::f64::consts::TAU * k * d[0]) / fine as f64;
+                }
+                z.norm()
+            };
+            (0..n).map(within).sum::<f64>() / n as f64
+        };
+        let noise = |k: f64| (-2.0 * (std::f64::consts::PI * k * error).powi(2)).exp();
+        let motion = SubframeMotion::new(&drift.track, 4.0)?;
+        let estimated = |k: f64| (0..n).map(|f| motion.transfer(f, [k, 0.0]).norm()).sum::<f64>() / n as f64;
+        let k = 0.15;
+        eprintln!(
+            "{n} frames: track {error:.3} px, transfer at {k} c/px: blur {:.3} (estimated {:.3}), alignment {:.3}; {} reflections (still: {})",
+            blur(k), estimated(k), noise(k), quality.reflections, still.reflections
+        );
+        let x: Vec<f64> = (0..60).map(|i| f64::from(i) * 0.005).collect();
+        let y = x.iter().map(|&k| blur(k) * noise(k)).collect();
+        curves.push(Series { label: format!("{n} × {} s", 5.0 / n as f64), x, y, ..Series::default() });
+        rows.push(serde_json::json!({
+            "frames": n, "seconds_each": 5.0 / n as f64, "rms_px": error, "transfer_blur": blur(k),
+            "transfer_blur_estimated": estimated(k), "transfer_alignment": noise(k),
+            "reflections": quality.reflections, "finest_A": quality.finest.map(|d| d.to_angstrom()),
+        }));
+    }
+    let mut panel = Panel::new(1);
+    panel.cell = [320, 480];
+    panel.add(Cell::Plot(Plot {
+        title: "contrast that is left: blur within frames × alignment".into(),
+        x_label: "cycles a pixel".into(),
+        y_range: Some([0.0, 1.05]),
+        series: curves,
+        ..Plot::default()
+    }));
+    let png = out.join("align_fractionation.png");
+    panel.render()?.write_png(&png)?;
+    println!(
+        "{}",
+        serde_json::json!({ "rows": rows, "reflections_still": still.reflections, "electrons_per_px": total, "png": png.display().to_string() })
+    );
+    Ok(())
+}
+
+/// Seconds of 120 frames of 2048².
+fn speed(options: &Options, par: &Par) -> Result<(), Failure> {
+    let (side, n): (usize, usize) = (options.get("side", 2048)?, options.get("frames", 120)?);
+    let crystal = uio66([side; 2], options.get("contrast", 0.05)?, Scene::Infinite, par)?;
+    let track = drift(n, 30.0, 3, 1);
+    let frames = crystal.frames(&track, options.get("electrons", 0.033)?, 1, par)?;
+    let mut seconds = Vec::new();
+    for _ in 0..3 {
+        let start = Instant::now();
+        let drift = align_frames(&frames, &DriftParams { par: par.clone(), ..DriftParams::default() }, &mut silent)?;
+        let tracked = start.elapsed().as_secs_f64();
+        aligned_sum(&frames, &drift.track, &AlignedSumParams { par: par.clone(), ..Default::default() })?;
+        seconds.push([tracked, start.elapsed().as_secs_f64()]);
+    }
+    println!(
+        "{}",
+        serde_json::json!({ "frames": n, "side": side, "seconds_track_and_with_sum": seconds, "threads": par.count(), "peak_bytes": peak_bytes() })
+    );
+    Ok(())
+}
