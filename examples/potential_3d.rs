@@ -1,8 +1,8 @@
 //! The potential of UiO-66 in three dimensions from two low-dose images, along [001] and [110].
 
-mod support;
 #[path = "support/plane_crystal.rs"]
 mod plane_crystal;
+mod support;
 
 use std::time::Instant;
 
@@ -15,9 +15,7 @@ use exitwave::hrtem::{
 use exitwave::io::{mrc, npy};
 use exitwave::metrics::normalised_correlation;
 use exitwave::multislice::{Averaging, HrtemImage, Multislice, MultisliceParams};
-use exitwave::optics::{
-    Aberrations, Aperture, Ctf, CtfParams, FocalSpread, Grid, SourceAngle, interaction_parameter,
-};
+use exitwave::optics::{Aberrations, Aperture, Ctf, CtfParams, FocalSpread, Grid, SourceAngle, interaction_parameter};
 use exitwave::par::Par;
 use exitwave::render::{Cell, ColorMap, Image, Panel, Pixel, Range};
 use exitwave::rng;
@@ -46,8 +44,7 @@ pixels. Nothing but the cell, the space group, the zone axes, the focus and whic
 degrees, is known to the reconstruction. The last line printed is one JSON object.";
 
 const ENERGY: Energy = Energy::kev(300.0);
-const FM3M: [&str; 7] =
-    ["x,y+1/2,z+1/2", "x+1/2,y,z+1/2", "-x,-y,z", "-x,y,-z", "z,x,y", "y,x,-z", "-x,-y,-z"];
+const FM3M: [&str; 7] = ["x,y+1/2,z+1/2", "x+1/2,y,z+1/2", "-x,-y,z", "-x,y,-z", "z,x,y", "y,x,-z", "-x,-y,-z"];
 
 struct Setting {
     dose: Dose,
@@ -90,8 +87,9 @@ fn simulate(zone: [i32; 3], up: [i32; 3], turn: Angle, set: &Setting) -> Result<
     let grid = Grid { dims, sampling: [ly / dims[0] as f64, lx / dims[1] as f64] };
     let slicing = Slicing::Thickness(Length::angstrom(2.1));
     let par = set.par.clone();
-    let v = PotentialPlan::<f64>::new(&film, &PotentialParams { grid, slicing, par: par.clone(), ..Default::default() })?
-        .build()?;
+    let v =
+        PotentialPlan::<f64>::new(&film, &PotentialParams { grid, slicing, par: par.clone(), ..Default::default() })?
+            .build()?;
     let multislice = Multislice::new(&MultisliceParams {
         energy: ENERGY,
         grid,
@@ -324,8 +322,7 @@ fn draw(images: &[Vec<f64>], volumes: [&Tensor<f64>; 3], set: &Setting, a: f64) 
     for which in 0..3 {
         if which < images.len() {
             let crop = set.side.min((4.2 * a / set.pixel.to_angstrom()) as usize);
-            let window: Vec<f64> =
-                (0..crop * crop).map(|i| images[which][i / crop * set.side + i % crop]).collect();
+            let window: Vec<f64> = (0..crop * crop).map(|i| images[which][i / crop * set.side + i % crop]).collect();
             let mut shown = Image::real(&[crop, crop], &window)?;
             shown.title = ["counts along [001]", "counts along [110]"][which].into();
             (shown.map, shown.range, shown.pixel) =

@@ -4,8 +4,9 @@
 
 use exitwave::Error;
 use exitwave::hrtem::{
-    ImageLatticeParams, PlaneGroup, PlaneGroupParams, PlaneGroupRanking, PlaneLattice, PlaneReflection, PlaneReflections,
-    PlaneSetting, PlaneSystem, ReflectionsParams, find_image_lattice, measure_reflections, rank_plane_groups,
+    ImageLatticeParams, PlaneGroup, PlaneGroupParams, PlaneGroupRanking, PlaneLattice, PlaneReflection,
+    PlaneReflections, PlaneSetting, PlaneSystem, ReflectionsParams, find_image_lattice, measure_reflections,
+    rank_plane_groups,
 };
 use exitwave::num_complex::Complex;
 use exitwave::par::Par;
@@ -133,7 +134,8 @@ pub fn classify(
     finest: f64,
     params: &PlaneGroupParams,
 ) -> Result<PlaneGroupRanking, Error> {
-    let search = ImageLatticeParams { band: [0.3 * pixel / 26.0, pixel / finest], par: Par::seq(), ..Default::default() };
+    let search =
+        ImageLatticeParams { band: [0.3 * pixel / 26.0, pixel / finest], par: Par::seq(), ..Default::default() };
     let found = find_image_lattice([side, side], image, &search)?;
     let how = ReflectionsParams { highest: pixel / finest, par: Par::seq(), ..Default::default() };
     let reflections = measure_reflections([side, side], image, &found.lattice, &how)?;

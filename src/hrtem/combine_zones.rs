@@ -421,11 +421,8 @@ impl Solver {
                 // The measurement at its origin, before the symmetry of its own was imposed.
                 let turn = f64::from(m.h[0]) * s.origins[m.zone][0] + f64::from(m.h[1]) * s.origins[m.zone][1];
                 let moved = m.f * cis(-TAU * turn) * s.scales[m.zone];
-                let seen = if m.direct.norm() >= m.mate.norm() {
-                    moved * unit(m.direct)
-                } else {
-                    moved.conj() * unit(m.mate)
-                };
+                let seen =
+                    if m.direct.norm() >= m.mate.norm() { moved * unit(m.direct) } else { moved.conj() * unit(m.mate) };
                 phases += seen.norm() * (seen * mean.conj()).arg().abs();
                 amplitudes += (seen.norm() - mean.norm()).abs();
                 sum += seen.norm();

@@ -89,9 +89,8 @@ pub fn crystal_reflections(
     for h in 0..=reach[0] {
         for k in -reach[1]..=reach[1] {
             for l in -reach[2]..=reach[2] {
-                let g: [f64; 3] = std::array::from_fn(|i| {
-                    [h, k, l].iter().zip(&reciprocal).map(|(n, r)| f64::from(*n) * r[i]).sum()
-                });
+                let g: [f64; 3] =
+                    std::array::from_fn(|i| [h, k, l].iter().zip(&reciprocal).map(|(n, r)| f64::from(*n) * r[i]).sum());
                 if [h, k, l] > [0; 3] && dot(g, g) * d * d <= 1.0 {
                     indices.push([h, k, l]);
                 }

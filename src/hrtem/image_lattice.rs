@@ -51,11 +51,11 @@ pub struct ImageLattice {
     pub lattice: PlaneLattice,
     /// Standard deviations of a and of b along each direction, pixels: from how far reflections are from the lattice.
     pub error: [f64; 2],
-    /// Number of peaks in the spectrum.
+    /// Number of peaks in the spectrum from which it was found.
     pub peaks: usize,
     /// Share of them on the lattice.
     pub indexed: f64,
-    /// Σ_h |C(h)|² over the peaks on the lattice, before and after the refinement.
+    /// Σ_h |C(h)|² over the reflections above twice the noise's amplitude, before and after the last refinement.
     pub power: [f64; 2],
 }
 
@@ -69,6 +69,9 @@ pub struct ImageLattice {
 /// `δ = ∂ log|C|²/∂k / (2 (2π)² s²)`
 ///
 /// is its distance from it, and the axes follow from the δ of all by least squares with weights |C|², repeated.
+///
+/// Glide lines and pseudo-symmetry leave peaks of a smaller cell only. Lattices with two and three times the cell are accepted
+/// when their new reflections are above noise on average.
 ///
 /// # Shapes
 /// `image` is `[ny, nx]`, given by `dims`.
@@ -108,132 +111,252 @@ pub fn find_image_lattice<T: Real>(
     let transform = LatticeTransform::new(dims, image, Window::Hann, &params.par)?;
     let mean = image.iter().map(|v| v.f64()).sum::<f64>() / image.len() as f64;
     let flat: Vec<f64> = image.iter().map(|v| v.f64() - mean).collect();
-    let spots = peaks(dims, weighted(&transform, &flat), params)?;
+    let spectrum = Spectrum::new(dims, weighted(&transform, &flat))?;
     let transform = LatticeTransform::new(dims, &flat, Window::Hann, &params.par)?;
-    let points: Vec<[f64; 2]> = spots.iter().flat_map(|s| [s.0, s.0.map(|k| -k)]).collect();
-    let weights: Vec<f64> = spots.iter().flat_map(|s| [s.1; 2]).collect();
-    let (fit, indexed) = coarsest(&points, &weights, &params.lattice)?;
+    let (fit, indexed, peaks) = search(&spectrum, params)?;
     let mut hk: Vec<[i32; 2]> = fit.indices.iter().flatten().copied().filter(|&h| h != [0, 0]).collect();
     hk.sort_unstable();
     hk.dedup();
 
-    let mut dual = PlaneLattice { origin: [0.0; 2], ..fit.lattice };
-    let (mut power, mut covariance) = ([0.0; 2], [0.0; 2]);
-    for step in 0..=params.iterations {
-        let refined = refine(&transform, &dual, &hk, &params.par)?;
-        if step == 0 {
-            power[0] = refined.power;
-        }
-        power[1] = refined.power;
-        covariance = refined.variance;
-        if step == params.iterations || refined.step < 1e-12 {
-            break;
-        }
-        dual = refined.lattice;
+    let start = PlaneLattice { origin: [0.0; 2], ..fit.lattice };
+    let (mut dual, mut power, mut variance) = climb(&transform, start, &hk, params)?;
+    // Reflections that no peak showed but that are there on average make the cell larger.
+    for _ in 0..2 {
+        let Some(finer) = finer(&transform, &spectrum, &dual, params) else { break };
+        dual = finer;
     }
+    let all = within(&dual, params.band);
+    let strength = strengths(&transform, &spectrum, &dual, &all, &params.par);
+    let strong: Vec<[i32; 2]> = all.iter().zip(&strength).filter(|(_, s)| **s > 4.0).map(|(h, _)| *h).collect();
+    if strong.len() >= 3 {
+        (dual, power, variance) = climb(&transform, dual, &strong, params)?;
+    }
+    let covariance = variance;
     let lattice = dual.reciprocal();
     // δa = −(a ∂a*) a …: errors of the dual axes turn into those of the axes by their lengths.
     let [la, lb] = lattice.lengths();
     let [va, vb] = covariance;
     let error = [la * (la * la * va + lb * lb * vb).sqrt(), lb * (la * la * va + lb * lb * vb).sqrt()];
     let reduced = lattice.reduced();
-    Ok(ImageLattice { lattice: reduced, error, peaks: spots.len(), indexed, power })
+    Ok(ImageLattice { lattice: reduced, error, peaks, indexed, power })
+}
+
+/// Peaks and their lattice; with a lower threshold where too few peaks have none.
+fn search(spectrum: &Spectrum, params: &ImageLatticeParams) -> Result<(PlaneLatticeFit, f64, usize), Error> {
+    let mut last = None;
+    for share in [1.0, 0.75, 0.6] {
+        let tried = spectrum.peaks(params, share * params.threshold).and_then(|spots| {
+            let points: Vec<[f64; 2]> = spots.iter().flat_map(|s| [s.0, s.0.map(|k| -k)]).collect();
+            let powers: Vec<f64> = spots.iter().flat_map(|s| [s.1; 2]).collect();
+            let (fit, indexed) = coarsest(&points, &powers, &params.lattice)?;
+            Ok((fit, indexed, spots.len()))
+        });
+        match tried {
+            // Three spots have a lattice always.
+            Ok(found) if found.2 > 4 && found.1 > 0.5 => return Ok(found),
+            other => last = last.or(Some(other)),
+        }
+    }
+    last.unwrap_or_else(|| Err(Error::Data { what: "a picture without a lattice".into(), index: 0 }))
+}
+
+/// Steps of the refinement until they end: the dual lattice, the power before and after, variances.
+fn climb(
+    transform: &LatticeTransform,
+    mut dual: PlaneLattice,
+    hk: &[[i32; 2]],
+    params: &ImageLatticeParams,
+) -> Result<(PlaneLattice, [f64; 2], [f64; 2]), Error> {
+    let (mut power, mut variance) = ([0.0; 2], [0.0; 2]);
+    for step in 0..=params.iterations {
+        let refined = refine(transform, &dual, hk, &params.par)?;
+        if step == 0 {
+            power[0] = refined.power;
+        }
+        power[1] = refined.power;
+        variance = refined.variance;
+        if step == params.iterations || refined.step < 1e-12 {
+            break;
+        }
+        dual = refined.lattice;
+    }
+    Ok((dual, power, variance))
+}
+
+/// The reflections of a dual lattice in a band, one of each pair.
+fn within(dual: &PlaneLattice, band: [f64; 2]) -> Vec<[i32; 2]> {
+    let reach = dual.reciprocal().lengths().map(|l| (l * band[1]).min(1000.0) as i32);
+    let mut out = Vec::new();
+    for h in 0..=reach[0] {
+        for k in -reach[1]..=reach[1] {
+            let q = dual.at([f64::from(h), f64::from(k)]);
+            let size = q[0].hypot(q[1]);
+            if (h > 0 || k > 0) && size >= band[0] && size <= band[1] {
+                out.push([h, k]);
+            }
+        }
+    }
+    out
+}
+
+/// |C|² over the noise at the frequencies of a dual lattice.
+fn strengths(
+    transform: &LatticeTransform,
+    spectrum: &Spectrum,
+    dual: &PlaneLattice,
+    hk: &[[i32; 2]],
+    par: &Par,
+) -> Vec<f64> {
+    let at: Vec<[f64; 2]> = hk.iter().map(|h| dual.at(h.map(f64::from))).collect();
+    let sums = transform.at(&at, par);
+    sums.iter().zip(&at).map(|(z, q)| z.norm_sqr() / spectrum.noise(q[0].hypot(q[1]))).collect()
+}
+
+/// A dual lattice with two or three times as many points whose new reflections are stronger than noise: N of them have a mean strength
+/// of 1 ± 1/√N where there is nothing.
+fn finer(
+    transform: &LatticeTransform,
+    spectrum: &Spectrum,
+    dual: &PlaneLattice,
+    params: &ImageLatticeParams,
+) -> Option<PlaneLattice> {
+    let mut best: Option<(f64, PlaneLattice)> = None;
+    for p in [2, 3] {
+        for j in 0..=p {
+            // The new vector is a*/p, or (j a* + b*)/p.
+            let divided = |v: [f64; 2]| v.map(|x| x / f64::from(p));
+            let (a, b) = (dual.a, dual.b);
+            let along_a = j == p;
+            let candidate = if along_a {
+                PlaneLattice { a: divided(a), ..*dual }
+            } else {
+                PlaneLattice { b: divided([0, 1].map(|i| f64::from(j) * a[i] + b[i])), ..*dual }
+            };
+            let mut new = within(&candidate, params.band);
+            new.retain(|h| h[usize::from(!along_a)] % p != 0);
+            if new.len() < 4 || new.len() > 4000 {
+                continue;
+            }
+            let all = strengths(transform, spectrum, &candidate, &new, &params.par);
+            let n = all.len() as f64;
+            // One very strong one is no lattice: each counts as ten at most.
+            let mean = all.iter().map(|s| s.min(10.0)).sum::<f64>() / n;
+            let excess = (mean - 1.0) * n.sqrt();
+            if mean > 1.3 && excess > 5.0 && best.as_ref().is_none_or(|b| excess > b.0) {
+                best = Some((excess, candidate));
+            }
+        }
+    }
+    best.map(|b| b.1)
 }
 
 /// The lattice that indexes the spots, and the share of them. A picture with few strong reflections has waves whose strength
-/// depends on which these are: lower shares than the given one are tried too. Of lattices that index as many, to a twentieth, the one
-/// with the smallest cell.
-fn coarsest(
-    points: &[[f64; 2]],
-    weights: &[f64],
-    params: &PlaneLatticeParams,
-) -> Result<(PlaneLatticeFit, f64), Error> {
+/// depends on which these are: lower shares than the given one are tried too. Of lattices that index as much power, to a fiftieth,
+/// the one with the fewest points.
+fn coarsest(points: &[[f64; 2]], powers: &[f64], params: &PlaneLatticeParams) -> Result<(PlaneLatticeFit, f64), Error> {
+    // Not the power itself, or a few spots would decide alone.
+    let weights = &powers.iter().map(|p| p.sqrt().min(30.0)).collect::<Vec<f64>>();
+    let total: f64 = powers.iter().sum();
     let first = PlaneLattice::find(points, weights, params);
-    let mut found: Vec<(PlaneLatticeFit, f64)> = Vec::new();
-    let lower = [0.75, 0.6].map(|f| PlaneLattice::find(points, weights, &PlaneLatticeParams { share: f * params.share, ..*params }));
+    let mut found: Vec<(PlaneLatticeFit, f64, f64)> = Vec::new();
+    let with = |f: f64| PlaneLatticeParams { share: f * params.share, ..*params };
+    let lower = [0.75, 0.6].map(|f| PlaneLattice::find(points, weights, &with(f)));
     let all = [&first, &lower[0], &lower[1]];
     for fit in all.into_iter().flatten() {
         let on = fit.indices.iter().filter(|i| i.is_some()).count();
-        found.push((fit.clone(), on as f64 / points.len() as f64));
+        let power: f64 = powers.iter().zip(&fit.indices).filter(|(_, i)| i.is_some()).map(|(p, _)| p).sum();
+        found.push((fit.clone(), on as f64 / points.len() as f64, power / total));
     }
-    let most = found.iter().map(|f| f.1).fold(0.0, f64::max);
-    // Of reciprocal lattices the coarsest, whose cell is the largest.
-    let best = found.into_iter().filter(|f| f.1 >= most - 0.05);
+    let most = found.iter().map(|f| f.2).fold(0.0, f64::max);
+    // Of reciprocal lattices the one with the largest cell.
+    let best = found.into_iter().filter(|f| f.2 >= most - 0.02);
     match best.max_by(|a, b| a.0.lattice.area().total_cmp(&b.0.lattice.area())) {
-        Some(best) => Ok(best),
+        Some(best) => Ok((best.0, best.1)),
         None => first.map(|f| (f, 0.0)),
     }
 }
 
-/// The strongest peaks, one of each ± pair: frequency and power over the noise.
-fn peaks(
+/// The power spectrum of a tapered picture, with its noise.
+struct Spectrum {
     dims: [usize; 2],
-    mut spectrum: Vec<Complex<f64>>,
-    params: &ImageLatticeParams,
-) -> Result<Vec<([f64; 2], f64)>, Error> {
-    let [ny, nx] = dims;
-    let fft = Fft2::<f64>::new(dims)?;
-    let mut scratch = try_zeroed(fft.scratch_len())?;
-    fft.forward(&mut spectrum, &mut scratch);
-    let power: Vec<f64> = spectrum.iter().map(|z| z.norm_sqr()).collect();
-    let k = |i: usize, n: usize| frequency_index(i, n) as f64 / n as f64;
+    power: Vec<f64>,
+    /// Mean power of noise in rings of this many to the cycle per pixel, and the least that counts.
+    floor: Vec<f64>,
+    rings: f64,
+    least: f64,
+}
 
-    // The median of a ring, 1/ln 2 below the mean of exponentially distributed power, is not moved by spots.
-    let rings = (ny.min(nx) / 4).max(2);
-    let ring = |q: f64| ((q * 2.0 * rings as f64) as usize).min(rings);
-    let mut all: Vec<Vec<f64>> = vec![Vec::new(); rings + 1];
-    for (n, &p) in power.iter().enumerate() {
-        all[ring(k(n / nx, ny).hypot(k(n % nx, nx)))].push(p);
-    }
-    let floor: Vec<f64> = all
-        .iter_mut()
-        .map(|r| {
+impl Spectrum {
+    fn new(dims: [usize; 2], mut spectrum: Vec<Complex<f64>>) -> Result<Self, Error> {
+        let [ny, nx] = dims;
+        let fft = Fft2::<f64>::new(dims)?;
+        let mut scratch = try_zeroed(fft.scratch_len())?;
+        fft.forward(&mut spectrum, &mut scratch);
+        let power: Vec<f64> = spectrum.iter().map(|z| z.norm_sqr()).collect();
+        let k = |i: usize, n: usize| frequency_index(i, n) as f64 / n as f64;
+        // The median of a ring, ln 2 of the mean of exponentially distributed power, is not moved by spots.
+        let rings = (ny.min(nx) / 8).max(2) as f64 * 2.0;
+        let mut all: Vec<Vec<f64>> = vec![Vec::new(); rings as usize + 1];
+        for (n, &p) in power.iter().enumerate() {
+            let size = k(n / nx, ny).hypot(k(n % nx, nx));
+            all[((size * rings) as usize).min(rings as usize)].push(p);
+        }
+        let median = |r: &mut Vec<f64>| {
             let middle = r.len() / 2;
-            let found = if r.is_empty() { 0.0 } else { *r.select_nth_unstable_by(middle, f64::total_cmp).1 };
-            found / std::f64::consts::LN_2
-        })
-        .collect();
-    // Of a picture without noise, what is below 1e-12 of the strongest is rounding.
-    let least = 1e-12 * power.iter().copied().fold(0.0, f64::max);
+            if r.is_empty() { 0.0 } else { *r.select_nth_unstable_by(middle, f64::total_cmp).1 }
+        };
+        let floor = all.iter_mut().map(|r| median(r) / std::f64::consts::LN_2).collect();
+        // Of a picture without noise, what is below 1e-12 of the strongest is rounding.
+        let least = 1e-12 * power.iter().copied().fold(0.0, f64::max);
+        Ok(Spectrum { dims, power, floor, rings, least: least.max(f64::MIN_POSITIVE) })
+    }
 
-    let mut found = Vec::new();
-    for i in 0..ny {
-        for j in 0..nx {
-            let q = [k(i, ny), k(j, nx)];
-            let size = q[0].hypot(q[1]);
-            if !(q[0] > 0.0 || (q[0] == 0.0 && q[1] > 0.0)) || size < params.band[0] || size > params.band[1] {
-                continue;
-            }
-            let at = |u: isize, v: isize| {
-                let (y, x) = ((i as isize + u).rem_euclid(ny as isize), (j as isize + v).rem_euclid(nx as isize));
-                power[y as usize * nx + x as usize]
-            };
-            let p = at(0, 0);
-            let noise = floor[ring(size)].max(least);
-            let top = (-2..=2).all(|u| (-2..=2).all(|v| (u, v) == (0, 0) || at(u, v) <= p));
-            if top && p > params.threshold * noise {
-                // A parabola through the logarithms: the spot of a bell-shaped taper.
-                let between = |m: f64, p0: f64| {
-                    let (l, r, c) = (m.max(1e-300).ln(), p0.max(1e-300).ln(), p.ln());
-                    let bend = l + r - 2.0 * c;
-                    if bend < 0.0 { (0.5 * (l - r) / bend).clamp(-0.5, 0.5) } else { 0.0 }
+    fn noise(&self, k: f64) -> f64 {
+        self.floor[((k * self.rings) as usize).min(self.floor.len() - 1)].max(self.least)
+    }
+
+    /// The strongest peaks, one of each ± pair: frequency and power over the noise.
+    fn peaks(&self, params: &ImageLatticeParams, threshold: f64) -> Result<Vec<([f64; 2], f64)>, Error> {
+        let dims = self.dims;
+        let [ny, nx] = dims;
+        let k = |i: usize, n: usize| frequency_index(i, n) as f64 / n as f64;
+        let mut found = Vec::new();
+        for i in 0..ny {
+            for j in 0..nx {
+                let q = [k(i, ny), k(j, nx)];
+                let size = q[0].hypot(q[1]);
+                if !(q[0] > 0.0 || (q[0] == 0.0 && q[1] > 0.0)) || size < params.band[0] || size > params.band[1] {
+                    continue;
+                }
+                let at = |u: isize, v: isize| {
+                    let (y, x) = ((i as isize + u).rem_euclid(ny as isize), (j as isize + v).rem_euclid(nx as isize));
+                    self.power[y as usize * nx + x as usize]
                 };
-                let d = [between(at(-1, 0), at(1, 0)) / ny as f64, between(at(0, -1), at(0, 1)) / nx as f64];
-                found.push(([q[0] + d[0], q[1] + d[1]], p / noise));
+                let p = at(0, 0);
+                let noise = self.noise(size);
+                let top = (-2..=2).all(|u| (-2..=2).all(|v| (u, v) == (0, 0) || at(u, v) <= p));
+                if top && p > threshold * noise {
+                    // A parabola through the logarithms: the spot of a bell-shaped taper.
+                    let between = |m: f64, p0: f64| {
+                        let (l, r, c) = (m.max(1e-300).ln(), p0.max(1e-300).ln(), p.ln());
+                        let bend = l + r - 2.0 * c;
+                        if bend < 0.0 { (0.5 * (l - r) / bend).clamp(-0.5, 0.5) } else { 0.0 }
+                    };
+                    let d = [between(at(-1, 0), at(1, 0)) / ny as f64, between(at(0, -1), at(0, 1)) / nx as f64];
+                    found.push(([q[0] + d[0], q[1] + d[1]], p / noise));
+                }
             }
         }
+        found.sort_by(|a, b| b.1.total_cmp(&a.1));
+        found.truncate(params.peaks);
+        if found.len() < 2 {
+            return Err(Error::Data {
+                what: format!("a picture of {dims:?} with {} reflections: no lattice", found.len()),
+                index: 0,
+            });
+        }
+        Ok(found)
     }
-    found.sort_by(|a, b| b.1.total_cmp(&a.1));
-    found.truncate(params.peaks);
-    // The strength of a spot for the search: not its power, or a few would decide alone.
-    found.iter_mut().for_each(|f| f.1 = f.1.sqrt().min(30.0));
-    if found.len() < 2 {
-        return Err(Error::Data {
-            what: format!("a picture of {dims:?} with {} reflections: no lattice", found.len()),
-            index: 0,
-        });
-    }
-    Ok(found)
 }
 
 struct Refined {

@@ -240,7 +240,10 @@ fn indices(lattice: &PlaneLattice, highest: f64, dims: [usize; 2]) -> Result<Vec
     let reduced = lattice.reduced();
     if !(reduced.lengths()[1] * 3.0 <= smallest && reduced.area() > 1.0) {
         return Err(Error::Data {
-            what: format!("cell of {:?} pixels in a picture of {dims:?}: three cells at least each way", lattice.lengths()),
+            what: format!(
+                "cell of {:?} pixels in a picture of {dims:?}: three cells at least each way",
+                lattice.lengths()
+            ),
             index: 0,
         });
     }
@@ -267,13 +270,7 @@ fn indices(lattice: &PlaneLattice, highest: f64, dims: [usize; 2]) -> Result<Vec
 }
 
 /// Solves Σ_g Ŵ(h − g) C(g) = b(h) by conjugate gradients: with separate reflections the matrix is nearly diagonal.
-fn solve(
-    all: &[[i32; 2]],
-    table: &[Complex<f64>],
-    reach: i32,
-    right: &[Complex<f64>],
-    par: &Par,
-) -> Vec<Complex<f64>> {
+fn solve(all: &[[i32; 2]], table: &[Complex<f64>], reach: i32, right: &[Complex<f64>], par: &Par) -> Vec<Complex<f64>> {
     let side = (4 * reach + 1) as usize;
     let place = |h: [i32; 2]| (h[0] + 2 * reach) as usize * side + (h[1] + 2 * reach) as usize;
     // Ŵ(h − g) is at place(h) + place(0) − place(g)… of a table whose rows are as long for all.

@@ -28,10 +28,10 @@ pub struct PlaneGroupParams {
     pub seed: u64,
 }
 
-/// Shape within 2 % and 1.5°, no systematic error, 3 standard deviations, 16 draws.
+/// Shape within 2 % and 1.5°, no systematic error, 4 standard deviations, 16 draws.
 impl Default for PlaneGroupParams {
     fn default() -> Self {
-        PlaneGroupParams { metric: PlaneMetric::default(), systematic: 0.0, limit: 3.0, draws: 16, seed: 1 }
+        PlaneGroupParams { metric: PlaneMetric::default(), systematic: 0.0, limit: 4.0, draws: 16, seed: 1 }
     }
 }
 
@@ -209,7 +209,10 @@ impl Data {
         for (index, r) in list.iter().enumerate() {
             let finite = r.f.re.is_finite() && r.f.im.is_finite() && r.sigma.is_finite() && r.sigma >= 0.0;
             if !finite || (r.sigma == 0.0 && params.systematic == 0.0) {
-                return Err(Error::Data { what: format!("reflection {:?}: F = {}, σ = {}", r.index, r.f, r.sigma), index });
+                return Err(Error::Data {
+                    what: format!("reflection {:?}: F = {}, σ = {}", r.index, r.f, r.sigma),
+                    index,
+                });
             }
             for (h, f) in [(r.index, r.f), (r.index.map(|i| -i), r.f.conj())] {
                 let place = data.place(h).unwrap_or(0);
@@ -303,11 +306,19 @@ impl Data {
             }
             model.push(fs);
         }
-        let expected = if operations.len() == 1 { 0.0 } else { self.expected(&orbits.iter().map(|o| Drawn {
-            images: &o.images,
-            turns: &o.turns,
-            sigma: 1.0 / o.weight.sqrt(),
-        }).collect::<Vec<_>>(), &model, setting, params) };
+        let expected = if operations.len() == 1 {
+            0.0
+        } else {
+            self.expected(
+                &orbits
+                    .iter()
+                    .map(|o| Drawn { images: &o.images, turns: &o.turns, sigma: 1.0 / o.weight.sqrt() })
+                    .collect::<Vec<_>>(),
+                &model,
+                setting,
+                params,
+            )
+        };
         let ratio = (absent[1] > 0.0 && present[0] > 0.0).then(|| absent[0] / absent[1] * present[1] / present[0]);
         let safe = |x: f64| if amplitudes > 0.0 { x / amplitudes } else { 0.0 };
         let origin_free = (2 - setting.group.polar_directions()) as f64;

@@ -192,26 +192,12 @@ impl PlaneGroup {
             P2mg => &[E, C2, (MU, [1, 0]), (MV, [1, 0])],
             P2gg => &[E, C2, (MU, [1, 1]), (MV, [1, 1])],
             P4 => &[E, C2, (FOUR, [0, 0]), (FOUR3, [0, 0])],
-            P4mm => &[
-                E,
-                C2,
-                (FOUR, [0, 0]),
-                (FOUR3, [0, 0]),
-                (MU, [0, 0]),
-                (MV, [0, 0]),
-                (SWAP, [0, 0]),
-                (ANTI, [0, 0]),
-            ],
-            P4gm => &[
-                E,
-                C2,
-                (FOUR, [0, 0]),
-                (FOUR3, [0, 0]),
-                (MU, [1, 1]),
-                (MV, [1, 1]),
-                (SWAP, [1, 1]),
-                (ANTI, [1, 1]),
-            ],
+            P4mm => {
+                &[E, C2, (FOUR, [0, 0]), (FOUR3, [0, 0]), (MU, [0, 0]), (MV, [0, 0]), (SWAP, [0, 0]), (ANTI, [0, 0])]
+            }
+            P4gm => {
+                &[E, C2, (FOUR, [0, 0]), (FOUR3, [0, 0]), (MU, [1, 1]), (MV, [1, 1]), (SWAP, [1, 1]), (ANTI, [1, 1])]
+            }
             P3 => &[E, (THREE, [0, 0]), (THREE2, [0, 0])],
             P3m1 => &[E, (THREE, [0, 0]), (THREE2, [0, 0]), (ANTI, [0, 0]), (M1, [0, 0]), (M2, [0, 0])],
             P31m => &[E, (THREE, [0, 0]), (THREE2, [0, 0]), (SWAP, [0, 0]), (M3, [0, 0]), (M4, [0, 0])],
@@ -285,8 +271,7 @@ impl PlaneSetting {
             // Mᵀ R, then its product with M⁻ᵀ.
             let mr: [[i32; 2]; 2] = [0, 1].map(|i| [0, 1].map(|j| m[0][i] * r[0][j] + m[1][i] * r[1][j]));
             let inverse = [[m[1][1], -m[1][0]], [-m[0][1], m[0][0]]];
-            let rotation =
-                [0, 1].map(|i| [0, 1].map(|j| (mr[i][0] * inverse[0][j] + mr[i][1] * inverse[1][j]) / det));
+            let rotation = [0, 1].map(|i| [0, 1].map(|j| (mr[i][0] * inverse[0][j] + mr[i][1] * inverse[1][j]) / det));
             let t = t.map(|t| f64::from(t) / 2.0);
             let translation = [0, 1].map(|i| {
                 let t = f64::from(m[0][i]) * t[0] + f64::from(m[1][i]) * t[1];
@@ -371,9 +356,11 @@ pub fn plane_settings(lattice: &PlaneLattice, tolerance: &PlaneMetric) -> Result
                 let groups: &[PlaneGroup] = if det.abs() == 1 { &[Pm, Pg, P2mg] } else { &[Cm] };
                 let both: &[PlaneGroup] = if det.abs() == 1 { &[P2mm, P2gg] } else { &[C2mm] };
                 if det.abs() == 1 || (det.abs() == 2 && (m[0] + n[0]) % 2 == 0 && (m[1] + n[1]) % 2 == 0) {
-                    out.extend(groups.iter().flat_map(|&group| {
-                        [[m, turned], other].map(|basis| PlaneSetting { group, basis })
-                    }));
+                    out.extend(
+                        groups
+                            .iter()
+                            .flat_map(|&group| [[m, turned], other].map(|basis| PlaneSetting { group, basis })),
+                    );
                     out.extend(both.iter().map(|&group| PlaneSetting { group, basis: [m, turned] }));
                 }
                 if det.abs() == 1 && equal(m, n) && square.is_none() {

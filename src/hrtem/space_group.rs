@@ -66,9 +66,7 @@ impl SpaceOperation {
 
     /// R x + t.
     pub fn apply(&self, x: [f64; 3]) -> [f64; 3] {
-        [0, 1, 2].map(|i| {
-            (0..3).map(|j| f64::from(self.rotation[i][j]) * x[j]).sum::<f64>() + self.translation[i]
-        })
+        [0, 1, 2].map(|i| (0..3).map(|j| f64::from(self.rotation[i][j]) * x[j]).sum::<f64>() + self.translation[i])
     }
 
     /// hR.

@@ -74,9 +74,8 @@ pub fn zone_bases(
     }
     let [p, q] = plane(cell, group, zone);
     let reciprocal = cell.reciprocal();
-    let vector = |h: [i32; 3]| -> Vector {
-        std::array::from_fn(|i| (0..3).map(|n| f64::from(h[n]) * reciprocal[n][i]).sum())
-    };
+    let vector =
+        |h: [i32; 3]| -> Vector { std::array::from_fn(|i| (0..3).map(|n| f64::from(h[n]) * reciprocal[n][i]).sum()) };
     let along: Vector = std::array::from_fn(|i| (0..3).map(|n| f64::from(zone[n]) * cell.vectors[n][i]).sum());
 
     // The picture's reciprocal axes in 1/Å.
@@ -153,17 +152,14 @@ fn plane(cell: &Cell, group: &SpaceGroup, zone: [i32; 3]) -> [[i32; 3]; 2] {
         }
     }
     all.sort_by(|g, h| length(g).total_cmp(&length(h)).then(h.cmp(g)));
-    let product = |g: [i32; 3], h: [i32; 3]| {
-        [g[1] * h[2] - g[2] * h[1], g[2] * h[0] - g[0] * h[2], g[0] * h[1] - g[1] * h[0]]
-    };
+    let product =
+        |g: [i32; 3], h: [i32; 3]| [g[1] * h[2] - g[2] * h[1], g[2] * h[0] - g[0] * h[2], g[0] * h[1] - g[1] * h[0]];
     let first = all[0];
     let second = all.iter().copied().find(|&h| product(first, h) != [0; 3]).unwrap_or(first);
     // Coordinates of the allowed ones, and the lattice that these generate.
     let area = product(first, second);
     let axis = (0..3).max_by_key(|&i| area[i].abs()).unwrap_or(0);
-    let coordinates = |h: [i32; 3]| {
-        [product(h, second)[axis] / area[axis], product(first, h)[axis] / area[axis]]
-    };
+    let coordinates = |h: [i32; 3]| [product(h, second)[axis] / area[axis], product(first, h)[axis] / area[axis]];
     let mut basis: [[i32; 2]; 2] = [[0; 2]; 2];
     for &h in all.iter().filter(|&&h| group.allows(h)) {
         let mut v = coordinates(h);

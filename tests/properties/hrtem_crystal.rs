@@ -210,14 +210,8 @@ fn correlation(found: &CrystalReflections, truth: &dyn Fn([i32; 3]) -> Complex<f
 }
 
 fn zinc_blende() -> (Cell, SpaceGroup, CrystalReflections) {
-    let group = SpaceGroup::from_generators(&[
-        "x,y+1/2,z+1/2",
-        "x+1/2,y,z+1/2",
-        "-x,-y,z",
-        "-x,y,-z",
-        "z,x,y",
-        "y,x,z",
-    ]);
+    let group =
+        SpaceGroup::from_generators(&["x,y+1/2,z+1/2", "x+1/2,y,z+1/2", "-x,-y,z", "-x,y,-z", "z,x,y", "y,x,z"]);
     let cell = Cell::cubic(Length::angstrom(5.4));
     // Point atoms of 30 and 16, ZnS.
     let mut list = Vec::new();
