@@ -1,10 +1,13 @@
 //! Specimens of the simulated case: an amorphous film and crystals of a metal-organic framework, and their images.
 
 use exitwave::detect::count;
+use exitwave::fft::Fft2;
+use exitwave::hrtem::FocusReflection;
 use exitwave::multislice::{Averaging, HrtemImage, Multislice, MultisliceParams};
 use exitwave::num_complex::Complex;
 use exitwave::optics::{Aberrations, CtfParams, FocalSpread, Grid, SourceAngle};
 use exitwave::par::Par;
+use exitwave::rng;
 use exitwave::specimen::{AmorphousParams, Atoms, PotentialParams, PotentialPlan, Slicing, Species, amorphous};
 use exitwave::tensor::Tensor;
 use exitwave::units::{Angle, Dose, Energy, Length};
@@ -22,6 +25,7 @@ pub struct Exit {
     pub grid: Grid,
     pub wave: Tensor<Complex<f32>>,
     pub potential: Vec<f32>,
+    pub thickness: Length,
 }
 
 /// The wave behind atoms, whose cell is periodic across the beam.
@@ -42,10 +46,10 @@ pub fn exit(atoms: &Atoms, dims: [usize; 2], par: &Par) -> Result<Exit, Failure>
     let multislice = Multislice::new(&params)?;
     let t = multislice.transmission(&v)?;
     let wave = multislice.exit_waves(&t, &multislice.plane_waves(1)?)?;
-    Ok(Exit { grid, wave, potential: v.projected().into_vec() })
+    Ok(Exit { grid, wave, potential: v.projected().into_vec(), thickness: edges[0] })
 }
 
-/// A film of amorphous carbon of 2 g/cm³, as thick as the crystals, of `parts`² periodic squares of `side` Å: each is another film.
+/// A periodic film of amorphous carbon of 2 g/cm³, `side` Å wide, as thick as the crystals.
 pub fn film(side: f64, pixels: usize, seed: u64, par: &Par) -> Result<Exit, Failure> {
     let edges = [THICKNESS, side, side].map(Length::angstrom);
     let atoms = amorphous(&AmorphousParams { edges, seed, ..Default::default() })?;
@@ -54,9 +58,9 @@ pub fn film(side: f64, pixels: usize, seed: u64, par: &Par) -> Result<Exit, Fail
 }
 
 /// The lens of a study: focus of the middle of the specimen, Cs, a focal spread of 3 nm and a semi-angle of 0.1 mrad (standard deviations).
-pub fn lens(defocus: Length, cs: Length) -> CtfParams {
+pub fn lens(defocus: Length, cs: Length, thickness: Length) -> CtfParams {
     // The wave leaves the specimen half a thickness below its middle, and underfocus looks at what is above.
-    let mut aberrations = Aberrations::from_defocus(defocus + Length::angstrom(0.5 * THICKNESS));
+    let mut aberrations = Aberrations::from_defocus(defocus + thickness * 0.5);
     aberrations.set_cs(cs);
     CtfParams {
         energy: Energy::kev(KEV),
@@ -67,15 +71,64 @@ pub fn lens(defocus: Length, cs: Length) -> CtfParams {
     }
 }
 
+/// A crystal of about 10 nm along a zone axis, with the thermal motion that is published for UiO-66.
+pub fn crystal(cell: &Atoms, zone: [i32; 3], up: [i32; 3], pixel: f64, par: &Par) -> Result<Exit, Failure> {
+    let cell = cell.oriented(zone, up)?;
+    let edges = cell.edges()?.map(|e| e.to_angstrom());
+    let mut atoms = cell.repeated([1, 1, (THICKNESS / edges[0]).round().max(1.0) as usize])?;
+    for (symbol, sigma) in [("Zr", 0.039), ("Cr", 0.05), ("O", 0.0872), ("C", 0.1007), ("H", 0.12), ("F", 0.0872)] {
+        atoms = atoms.with_sigma(Species::from_symbol(symbol)?, Length::angstrom(sigma));
+    }
+    exit(&atoms, [1, 2].map(|i| ((edges[i] / pixel).round() as usize).next_multiple_of(2)), par)
+}
+
+/// A square of `parts`² images of different films, each as if periodic, in an order that the seed decides.
+pub fn mosaic(films: &[Tensor<f32>], parts: usize, seed: u64) -> Tensor<f32> {
+    let [n, _] = *films[0].dims() else { unreachable!("films are images") };
+    let order = rng::permutation(&mut rng::stream(seed, 1), films.len());
+    Tensor::from_fn(&[parts * n, parts * n], |i| {
+        let which = order[(i[0] / n * parts + i[1] / n) % films.len()];
+        films[which].as_slice()[i[0] % n * n + i[1] % n]
+    })
+}
+
+/// The mean cell of an image of whole cells, with a mean of 1.
+pub fn averaged(counts: &Tensor<f32>, [ny, nx]: [usize; 2]) -> Result<Tensor<f64>, Failure> {
+    let width = counts.dims()[1];
+    let mut out = vec![0.0; ny * nx];
+    for (i, v) in counts.as_slice().iter().enumerate() {
+        out[i / width % ny * nx + i % width % nx] += f64::from(*v);
+    }
+    let mean = out.iter().sum::<f64>() / out.len() as f64;
+    Ok(Tensor::from_vec(&[ny, nx], out.iter().map(|v| v / mean).collect())?)
+}
+
+/// An image without what is above a spatial frequency (1/Å) and without its mean.
+pub fn limited(image: &[f64], grid: &Grid, band: f64) -> Result<Tensor<f64>, Failure> {
+    let fft = Fft2::<f64>::new(grid.dims)?;
+    let mut z: Vec<Complex<f64>> = image.iter().map(|v| Complex::new(*v, 0.0)).collect();
+    let mut scratch = vec![Complex::default(); fft.scratch_len()];
+    fft.forward(&mut z, &mut scratch);
+    let [ky, kx] = grid.frequencies();
+    for (i, z) in z.iter_mut().enumerate() {
+        let k = ky[i / grid.dims[1]].hypot(kx[i % grid.dims[1]]);
+        if k > band || k == 0.0 {
+            *z = Complex::default();
+        }
+    }
+    fft.inverse(&mut z, &mut scratch);
+    Ok(Tensor::from_vec(&grid.dims, z.iter().map(|z| z.re).collect())?)
+}
+
 /// The expected image of a wave, 1 where there is no specimen.
 pub fn image(exit: &Exit, ctf: &CtfParams, par: &Par) -> Result<Tensor<f32>, Failure> {
     let lens = HrtemImage::<f32>::new(ctf, exit.grid, Averaging::Envelope, par.clone())?;
     Ok(lens.images(&exit.wave)?.reshape(&exit.grid.dims)?)
 }
 
-/// The counts of an expected image, as many times side by side as `tiles` says.
+/// The counts of an expected image, as many times side by side as `tiles` says, with `dose` electrons per Å².
 pub fn counts(expected: &Tensor<f32>, grid: &Grid, tiles: usize, dose: f64, seed: u64, par: &Par) -> Result<Tensor<f32>, Failure> {
-    let [ny, nx] = grid.dims;
+    let [ny, nx] = [expected.dims()[0], expected.dims()[1]];
     let mut out = Tensor::from_fn(&[tiles * ny, tiles * nx], |i| {
         expected.as_slice()[i[0] % ny * nx + i[1] % nx]
     });
@@ -85,7 +138,7 @@ pub fn counts(expected: &Tensor<f32>, grid: &Grid, tiles: usize, dose: f64, seed
 
 /// The coefficients of a crystal's contrast at the points of a lattice, `basis` its reciprocal vectors `[[ky, kx]; 2]`, 1/Å, below `k_max`; with
 /// them the standard deviation of counting noise. The image holds whole cells, so that no window is needed.
-pub fn coefficients(counts: &Tensor<f32>, pixel: [f64; 2], basis: [[f64; 2]; 2], k_max: f64) -> Vec<([i32; 2], [f64; 2], Complex<f64>, f64)> {
+pub fn coefficients(counts: &Tensor<f32>, pixel: [f64; 2], basis: [[f64; 2]; 2], k_max: f64) -> Vec<FocusReflection> {
     let (ny, nx) = (counts.dims()[0], counts.dims()[1]);
     let total: f64 = counts.as_slice().iter().map(|&v| f64::from(v)).sum();
     let mut out = Vec::new();
@@ -104,7 +157,7 @@ pub fn coefficients(counts: &Tensor<f32>, pixel: [f64; 2], basis: [[f64; 2]; 2],
             for (row, p) in counts.as_slice().chunks(nx).zip(&py) {
                 sum += row.iter().zip(&px).map(|(v, p)| p * f64::from(*v)).sum::<Complex<f64>>() * p;
             }
-            out.push(([h, l], k, sum / total, 1.0 / total.sqrt()));
+            out.push(FocusReflection { hk: [h, l], k, f: vec![sum / total], sigma: 1.0 / total.sqrt() });
         }
     }
     out

@@ -14,6 +14,8 @@ use crate::units::{Angle, Energy, Length};
 
 /// Step of the search: so many radians of χ at the largest k.
 const STEP: f64 = 0.1;
+/// What the linear model may leave out of a reflection, as a share of its intensity before the lens: which, the data say.
+const FLOORS: [f64; 4] = [0.01, 0.04, 0.16, 0.64];
 /// Points along each axis of the cell where the shift of an image is sought first.
 const CELL: usize = 16;
 /// The most foci that are tried.
@@ -68,8 +70,6 @@ pub struct CrystalFocusParams {
     /// Intensity that scatters as from an amplitude object, with cos χ, as a share of that of the phase: what dynamical scattering and
     /// thickness add to a weak phase object.
     pub amplitude_share: f64,
-    /// Intensity of a reflection that no linear image has, as the same share.
-    pub floor: f64,
     /// Standard deviation of the logarithm of s² from one orbit to the next, beyond Wilson's statistics: few atoms in a large cell make
     /// some reflections much stronger than others.
     pub spread: f64,
@@ -79,7 +79,7 @@ pub struct CrystalFocusParams {
     pub par: Par,
 }
 
-/// One image at 300 keV, Cs 1.2 mm, focal spread 3 nm, sought from 10 to 200 nm, 10 % amplitude and 2 % not linear, right to 5 nm.
+/// One image at 300 keV, Cs 1.2 mm, focal spread 3 nm, sought from 10 to 200 nm, 10 % amplitude, right to 5 nm.
 impl Default for CrystalFocusParams {
     fn default() -> Self {
         CrystalFocusParams {
@@ -94,7 +94,6 @@ impl Default for CrystalFocusParams {
             defocus: [Length::nm(10.0), Length::nm(200.0)],
             equivalent: 1e-3,
             amplitude_share: 0.1,
-            floor: 0.02,
             spread: 1.2,
             tolerance: Length::nm(5.0),
             par: Par::default(),
@@ -119,6 +118,9 @@ pub struct CrystalFocusFit {
     pub scale: f64,
     /// B, Å².
     pub falloff: f64,
+    /// The most probable share of the intensity that the linear model leaves out, of 0.01, 0.04, 0.16 and 0.64: above a tenth the object is no
+    /// weak phase object, and the focus doubtful beyond what the confidence says.
+    pub floor: f64,
     /// Shifts of the images' content against the first's, as fractions of the cell `[h, k]`.
     pub shifts: Vec<[f64; 2]>,
     /// Independent sets of equivalent reflections that were used.
@@ -127,15 +129,18 @@ pub struct CrystalFocusFit {
 
 /// Finds the defocus at which the reflections of one image, or of a series of the same area, are most probable whatever the structure is.
 ///
-/// The coefficient of image j is `F_j = 2 c_j(g) φ_g e^{−2πi g·d_j} + n`. Nothing is known of φ_g but Wilson's statistics,
-/// `2φ_g ~ CN(0, s²)`, `s² = K e^{−Bk²/2}`, and it is integrated over: the vector of the coefficients is
+/// The coefficient of image j is `F_j = 2 (c_j φ_g + c′_j μ_g) e^{−2πi g·d_j} + n`, c = A E sin χ for the phase, c′ = −A E cos χ for what
+/// scatters as an amplitude object (dynamical scattering, thickness). Of φ_g nothing is known but Wilson's statistics, `2φ_g ~ CN(0, s²)`,
+/// `⟨s²⟩ = K e^{−Bk²/2}`, of μ_g that its intensity is a share a of that; both are integrated over: the vector of the coefficients is
 ///
-/// `F ~ CN(0, Σ)`, `Σ = s² c cᵀ + ν 1`, `ν = (σ² + f s²)/m`,
-/// `−ln L = ln det Σ + tr Σ⁻¹ Ĉ`, `ln det Σ = J ln ν + ln(1 + s²|c|²/ν)`
+/// ```text
+/// F ~ CN(0, Σ),   Σ = ν (1 + U Uᵀ),   U = √(s²/ν) [c, √a c′],   ν = σ²/m + f s²,   M = 1 + UᵀU
+/// −ln L = J ln ν + ln det M + (tr Ĉ − tr M⁻¹ UᵀĈU)/ν
+/// ```
 ///
-/// for m equivalent reflections, which count as one, Ĉ being their mean F Fᴴ less the noise that the mean does not have, f what the
-/// linear model leaves out. K and B are the most likely ones at every defocus, the shifts those at which the images agree best.
-/// Zeros of c speak in one image; in a series its signs do.
+/// for m equivalent reflections, which count as one: Ĉ is their mean F Fᴴ less the noise that a mean does not have. s² varies by a log-normal
+/// factor from one orbit to the next. K and B are the most likely ones at every defocus, the shifts those at which the images
+/// agree best, f (what no linear image has) is averaged over. Zeros of c speak in one image; in a series its signs do.
 ///
 /// # References
 /// A. J. C. Wilson, *Acta Cryst.* 2, 318 (1949), for the prior; derivation in docs/ctf_fit.md. Zeros over reflections: X. D. Zou, S. Hovmöller,
@@ -173,6 +178,7 @@ struct Tried {
     likelihood: f64,
     scale: f64,
     falloff: f64,
+    floor: f64,
     shifts: Vec<[f64; 2]>,
 }
 
@@ -206,7 +212,6 @@ impl CrystalFocus {
             [
                 ("equivalent", params.equivalent, 0.0, 0.1),
                 ("amplitude_share", params.amplitude_share, 0.0, 10.0),
-                ("floor", params.floor, 0.0, 10.0),
                 ("spread", params.spread, 0.0, 5.0),
             ]
         {
@@ -317,21 +322,28 @@ impl CrystalFocus {
         let top = seen.iter().map(|s| s.trace / s.square[0].max(0.01)).fold(0.0, f64::max).max(1e-300);
         let k2 = orbits[orbits.len() - 1].k2;
         let mut best = Tried { likelihood: f64::NEG_INFINITY, ..Tried::default() };
-        for b in 0..9 {
-            // To an intensity of e⁻⁶ at the last reflection.
-            let falloff = 1.5 * b as f64 / k2;
-            let value = |ln_k: f64| self.likelihood(&seen, images_f, ln_k.exp(), falloff);
-            let (ln_k, l) = golden(top.ln() - 10.0, top.ln() + 3.0, value);
-            if l > best.likelihood {
-                best = Tried { likelihood: l, scale: ln_k.exp(), falloff, shifts: Vec::new() };
+        let mut all = [f64::NEG_INFINITY; FLOORS.len()];
+        for (all, floor) in all.iter_mut().zip(FLOORS) {
+            for b in 0..6 {
+                // To an intensity of e⁻⁶ at the last reflection.
+                let falloff = 2.4 * f64::from(b) / k2;
+                let value = |ln_k: f64| self.likelihood(&seen, images_f, ln_k.exp(), falloff, floor);
+                let (ln_k, l) = golden(top.ln() - 10.0, top.ln() + 3.0, value);
+                *all = all.max(l);
+                if l > best.likelihood {
+                    best = Tried { likelihood: l, scale: ln_k.exp(), falloff, floor, shifts: Vec::new() };
+                }
             }
         }
+        // The mean over the floors.
+        let top = best.likelihood;
+        best.likelihood = top + all.iter().map(|l| (l - top).exp()).sum::<f64>().ln();
         best.shifts = shifts;
         best
     }
 
     /// ln L of all orbits: of each the mean of its likelihood over a log-normal s².
-    fn likelihood(&self, seen: &[Seen], images: f64, scale: f64, falloff: f64) -> f64 {
+    fn likelihood(&self, seen: &[Seen], images: f64, scale: f64, falloff: f64, floor: f64) -> f64 {
         // Five points of the normal distribution, with the moments to order nine (Gauss–Hermite).
         const NODES: [(f64, f64); 5] = [
             (-2.856970013872806, 0.011257411327720689),
@@ -340,7 +352,7 @@ impl CrystalFocus {
             (1.355626179974266, 0.2220759220056126),
             (2.856970013872806, 0.011257411327720689),
         ];
-        let (a, floor) = (self.params.amplitude_share, self.params.floor);
+        let a = self.params.amplitude_share;
         let mut sum = 0.0;
         for s in seen {
             let mean = scale * (-0.5 * falloff * s.k2).exp();
@@ -391,6 +403,7 @@ impl CrystalFocus {
             search: tried.iter().enumerate().map(|(i, t)| (Length::angstrom(place(i)), t.likelihood)).collect(),
             scale: tried[best].scale,
             falloff: tried[best].falloff,
+            floor: tried[best].floor,
             shifts: tried[best].shifts.clone(),
             orbits,
         }

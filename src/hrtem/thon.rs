@@ -85,7 +85,9 @@ pub struct ThonCurve {
     pub transfer: Vec<f64>,
     /// The fitted background; NaN outside the fitted range.
     pub background: Vec<f64>,
-    /// Background and rings; NaN outside the fitted range.
+    /// Strength of the rings; NaN outside the fitted range.
+    pub strength: Vec<f64>,
+    /// Background and strength times c²; NaN outside the fitted range.
     pub fit: Vec<f64>,
 }
 
@@ -373,6 +375,7 @@ impl Thon {
             curve.transfer.push(c * c);
             let [b, a] = full.curves(rings, k).unwrap_or([f64::NAN; 2]);
             curve.background.push(b);
+            curve.strength.push(a);
             curve.fit.push(b + a * c * c);
         }
         curve

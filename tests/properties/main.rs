@@ -6,7 +6,7 @@ mod dense;
 mod detect;
 mod direct_phase;
 mod fft;
-mod hrtem_crystal;
+mod hrtem_ctf;
 #[cfg(feature = "io")]
 mod io;
 mod hrtem_exit_wave;

@@ -4,7 +4,7 @@
 mod support;
 
 mod formats;
-mod hrtem_drift;
+mod hrtem_ctf;
 mod io;
 mod lorentz;
 mod ptycho;
