@@ -32,11 +32,11 @@ low_dose_hrtem: a framework crystal in 120 drifting frames, from atoms to a map 
   --cif FILE       the crystal's cell from a file (needed for mil-101)
   --zone U,V,W     zone axis (default 1,1,0); --up U,V,W  what lies along x (default 0,0,1)
   --cells N        cells along the beam (default 3 for uio-66, 1 otherwise)
-  --dose D         electrons per square Angstrom in all frames (default 12)
+  --dose D         electrons per square Angstrom in all frames (default 20)
   --frames N       frames (default 120)
-  --pixels N       sides of a frame, 0.5 Angstrom each (default 512)
-  --defocus-nm F   underfocus (default 40)
-  --resolution-A R finest spacing that is measured (default 2)
+  --pixels N       sides of a frame, 0.5 Angstrom each (default 512 for uio-66, 768 otherwise)
+  --defocus-nm F   underfocus (default 40 for uio-66, 80 otherwise)
+  --resolution-A R finest spacing that is measured (default 2 for uio-66, 4 otherwise)
   --seed S         seed of drift and counts (default 1)
   --threads N      threads (default: all cores)
   --out DIR        where PNG and arrays (.npy) go (default out/low_dose_hrtem)
@@ -208,10 +208,10 @@ fn main() -> Result<(), Failure> {
     let scene = Scene {
         cell: crystal(&options, &name)?,
         deep: options.get("cells", if uio { 3 } else { 1 })?,
-        pixels: options.get("pixels", 512)?,
+        pixels: options.get("pixels", if uio { 512 } else { 768 })?,
         frames: options.get("frames", 120)?,
-        dose: options.get("dose", 12.0)?,
-        defocus: Length::nm(options.get("defocus-nm", 40.0)?),
+        dose: options.get("dose", 20.0)?,
+        defocus: Length::nm(options.get("defocus-nm", if uio { 40.0 } else { 80.0 })?),
         angle: Angle::deg(17.0),
         seed: options.get("seed", 1)?,
     };
@@ -243,7 +243,7 @@ fn main() -> Result<(), Failure> {
     let lattice = find_image_lattice(dims, square.as_slice(), &ImageLatticeParams::default())?;
     let folded: Vec<[f64; 2]> = off.iter().map(|d| modulo(&lattice.lattice, *d)).collect();
     let (track_rms, folded_rms) = (spread(&off), spread(&folded));
-    let resolution: f64 = options.get("resolution-A", 2.0)?;
+    let resolution: f64 = options.get("resolution-A", if uio { 2.0 } else { 4.0 })?;
     let params = ReflectionsParams { highest: (PIXEL / resolution).min(0.5), par: par.clone(), ..Default::default() };
     let measure = |image: &Tensor<f64>| measure_reflections(dims, image.as_slice(), &lattice.lattice, &params);
     let (raw, expected) = (measure(&square)?, measure(&true_square)?);

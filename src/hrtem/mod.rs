@@ -77,7 +77,10 @@ pub use ctf_correct::{Correction, CtfCorrection, CtfCorrectionParams};
 pub use ctf_gradient::{CtfGradient, CtfGradientParams, CtfGradientResult};
 pub use dose_weight::{FrameWeights, ReflectionFading, critical_exposure, reflection_fading};
 pub use drift::{Drift, DriftMethod, DriftParams, LatticeAmbiguity, align_frames};
-pub use exit_wave::{ ExitWave, ExitWaveParams, ExitWaveResult, ExitWaveStage, ExitWaveState, FocalFreedom, FocalRegistration, FocalVariables, Rescan, };
+pub use exit_wave::{
+    ExitWave, ExitWaveParams, ExitWaveResult, ExitWaveStage, ExitWaveState, FocalFreedom, FocalRegistration,
+    FocalVariables, Rescan,
+};
 pub use exit_wave_gauge::{ExitWaveComparison, FocalErrors, compare_exit_waves, focal_errors, refocus};
 pub use exit_wave_linear::restore_linear;
 pub use exit_wave_rescan::FocalScan;
@@ -87,7 +90,9 @@ pub use focal_series_function::FocalSeriesFunction;
 pub use gain::{SumQuality, sum_quality};
 pub use image_lattice::{ImageLattice, ImageLatticeParams, find_image_lattice};
 pub use image_reflections::{PlaneReflection, PlaneReflections, ReflectionsParams, measure_reflections};
-pub use plane_group_search::{ PlaneGroupFit, PlaneGroupParams, PlaneGroupRanking, impose_plane_group, rank_plane_groups, };
+pub use plane_group_search::{
+    PlaneGroupFit, PlaneGroupParams, PlaneGroupRanking, impose_plane_group, rank_plane_groups,
+};
 pub use plane_groups::{PlaneGroup, PlaneMetric, PlaneOperation, PlaneSetting, PlaneSystem, plane_settings};
 pub use plane_lattice::{PlaneLattice, PlaneLatticeFit, PlaneLatticeParams};
 pub use potential_3d::{CrystalReflection, CrystalReflections, PotentialPeak};
