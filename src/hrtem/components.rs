@@ -166,27 +166,9 @@ impl Components {
         (0..self.k.len()).map(w).collect()
     }
 
-    /// The nearest maximum of Σ Re c e^{+2πi k·d} from `d`, by Newton's method, at most `reach` away.
+    /// [`climb`] over these coefficients.
     pub fn climb(&self, c: &[C], d: [f64; 2], reach: f64) -> [f64; 2] {
-        let start = d;
-        let mut d = d;
-        for _ in 0..8 {
-            let (mut g, mut h) = ([0.0; 2], [0.0; 3]);
-            for (k, c) in self.k.iter().zip(c) {
-                let z = Complex::new(f64::from(c.re), f64::from(c.im))
-                    * crate::real::cis(std::f64::consts::TAU * (k[0] * d[0] + k[1] * d[1]));
-                g = [g[0] - k[0] * z.im, g[1] - k[1] * z.im];
-                h = [h[0] - k[0] * k[0] * z.re, h[1] - k[0] * k[1] * z.re, h[2] - k[1] * k[1] * z.re];
-            }
-            let Some(step) = newton(g, h) else { break };
-            // h lacks a factor (2π)², g one 2π.
-            let step = step.map(|s| (s / std::f64::consts::TAU).clamp(-0.5 * reach, 0.5 * reach));
-            d = [d[0] + step[0], d[1] + step[1]];
-            if step[0].hypot(step[1]) < 1e-5 {
-                break;
-            }
-        }
-        if (d[0] - start[0]).hypot(d[1] - start[1]) <= reach { d } else { start }
+        climb(&self.k, c, d, reach)
     }
 
     /// The maxima of the likelihood with their heights, from the highest points of its map; at least one.
@@ -336,6 +318,29 @@ impl Components {
         };
         if n < 2 { vec![(0.0, f64::INFINITY); n] } else { (0..n).map(one).collect() }
     }
+}
+
+/// The nearest maximum of Σ Re c e^{+2πi k·d} from `d`, by Newton's method, at most `reach` away.
+pub(super) fn climb(k: &[[f64; 2]], c: &[C], d: [f64; 2], reach: f64) -> [f64; 2] {
+    let start = d;
+    let mut d = d;
+    for _ in 0..8 {
+        let (mut g, mut h) = ([0.0; 2], [0.0; 3]);
+        for (k, c) in k.iter().zip(c).filter(|(_, c)| c.norm_sqr() > 0.0) {
+            let z = Complex::new(f64::from(c.re), f64::from(c.im))
+                * crate::real::cis(std::f64::consts::TAU * (k[0] * d[0] + k[1] * d[1]));
+            g = [g[0] - k[0] * z.im, g[1] - k[1] * z.im];
+            h = [h[0] - k[0] * k[0] * z.re, h[1] - k[0] * k[1] * z.re, h[2] - k[1] * k[1] * z.re];
+        }
+        let Some(step) = newton(g, h) else { break };
+        // h lacks a factor (2π)², g one 2π.
+        let step = step.map(|s| (s / std::f64::consts::TAU).clamp(-0.5 * reach, 0.5 * reach));
+        d = [d[0] + step[0], d[1] + step[1]];
+        if step[0].hypot(step[1]) < 1e-5 {
+            break;
+        }
+    }
+    if (d[0] - start[0]).hypot(d[1] - start[1]) <= reach { d } else { start }
 }
 
 /// −H⁻¹ g for a negative definite H = [h0, h1; h1, h2].

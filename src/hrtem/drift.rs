@@ -291,7 +291,16 @@ fn by_components(source: &dyn FrameSource, params: &DriftParams, observe: Observ
             fit.track = components.refine(&fit.track, grid.spacing, &params.par);
         }
     }
-    Ok(result(&components, fit, grid, params.iterations, filter))
+    let mut drift = result(&components, fit, grid, params.iterations, filter);
+    if shapes {
+        // Where the crystal is small, its reflections are wide, and their neighbourhoods hold more than the selected coefficients.
+        let (track, deviation) = patches.refine(&drift.track, 0.5 * grid.spacing, &params.par);
+        if deviation < drift.uncertainty.iter().sum::<f64>() / n as f64 {
+            drift.track = patches.refine(&track, 0.5 * grid.spacing, &params.par).0;
+            drift.uncertainty.fill(deviation);
+        }
+    }
+    Ok(drift)
 }
 
 /// The frequency at which the phase of each coefficient turns with drift, and the order of coefficients by it: rows together.

@@ -4,7 +4,7 @@ use num_complex::Complex;
 
 use crate::error::Error;
 use crate::fft::Fft2;
-use crate::hrtem::components::{Components, SearchGrid};
+use crate::hrtem::components::{Components, SearchGrid, climb};
 use crate::hrtem::smooth_track::{SmoothTrack, best_candidates};
 use crate::par::Par;
 use crate::real::cis;
@@ -269,6 +269,41 @@ impl Patches {
         sum
     }
 
+    /// Every frame once more to the nearest maximum of its likelihood against all others, over all coefficients of the patches, at most `reach` pixels away; and
+    /// the standard deviation that the information of the patches allows.
+    pub fn refine(&self, track: &[[f64; 2]], reach: f64, par: &Par) -> (Vec<[f64; 2]>, f64) {
+        let n = track.len();
+        let m = self.m as isize;
+        let side = self.side();
+        let mut total = vec![C::default(); self.data.first().map_or(0, Vec::len)];
+        if n < 2 || total.is_empty() {
+            return (track.to_vec(), f64::INFINITY);
+        }
+        let mut k = Vec::with_capacity(total.len());
+        for c in &self.centres {
+            for i in 0..(side * side) as isize {
+                let at = [c[0] + i / side as isize - m, c[1] + i % side as isize - m];
+                k.push([0, 1].map(|a| at[a] as f64 / self.dims[a] as f64));
+            }
+        }
+        (0..n).for_each(|f| self.add(&mut total, f, track[f], 1.0));
+        let moved = par.map(n, |f| {
+            let mut others = total.clone();
+            self.add(&mut others, f, track[f], -1.0);
+            let c = self.cross(&self.reference(&others, (n - 1) as f64), &self.data[f]);
+            climb(&k, &c, track[f], reach)
+        });
+        let reference = self.reference(&total, n as f64);
+        let mut j = [0.0; 3];
+        for (i, (r, k)) in reference.iter().zip(&k).enumerate() {
+            let w = f64::from(2.0 * self.share[i / (side * side)] * r.norm_sqr()) * std::f64::consts::TAU.powi(2);
+            j = [j[0] + w * k[0] * k[0], j[1] + w * k[0] * k[1], j[2] + w * k[1] * k[1]];
+        }
+        let det = j[0] * j[2] - j[1] * j[1];
+        let deviation = if det > 0.0 { (0.5 * (j[0] + j[2]) / det).sqrt() } else { f64::INFINITY };
+        (moved, deviation)
+    }
+
     /// The track of which every frame may be moved by a lattice vector, decided over all frames.
     pub fn resolve(
         &self,
@@ -350,6 +385,53 @@ impl Patches {
                 low -= 1;
             } else {
                 high += 1;
+            }
+        }
+
+        // Each piece once more against all others, which are now all there: with its own frames in the reference it would find itself.
+        let mut total = vec![C::default(); self.data[0].len()];
+        (0..n).for_each(|f| self.add(&mut total, f, track[f], 1.0));
+        for round in 0..if pieces.len() > 1 { 3 } else { 0 } {
+            let mut changed = false;
+            for piece in &pieces {
+                piece.clone().for_each(|f| self.add(&mut total, f, track[f], -1.0));
+                let reference = self.reference(&total, (n - piece.len()) as f64);
+                let energy = self.energy(&reference, &w, &fft);
+                let scores = par.map(piece.len(), |i| {
+                    let f = piece.start + i;
+                    let cross = self.cross(&reference, &windowed[f]);
+                    let one = |r: &[f64; 2]| {
+                        let d = [track[f][0] + r[0], track[f][1] + r[1]];
+                        if d[0].abs().max(d[1].abs()) > largest {
+                            return f64::NEG_INFINITY;
+                        }
+                        self.cross_at(&cross, d) - self.energy_at(&energy, d)
+                    };
+                    lattice.iter().map(one).collect::<Vec<_>>()
+                });
+                let value = |j: usize| {
+                    let r = lattice[j];
+                    let moved = |f: usize| [track[f][0] + r[0], track[f][1] + r[1]];
+                    let before = piece.start.checked_sub(1).map_or(0.0, |p| prior.cost(track[p], moved(piece.start)));
+                    let after = if piece.end < n { prior.cost(moved(piece.end - 1), track[piece.end]) } else { 0.0 };
+                    scores.iter().map(|s| s[j]).sum::<f64>() - before - after
+                };
+                let best =
+                    (0..lattice.len()).max_by(|&a, &b| value(a).total_cmp(&value(b)).then(b.cmp(&a))).unwrap_or(0);
+                if best > 0 && value(best).is_finite() {
+                    let r = lattice[best];
+                    track[piece.clone()].iter_mut().for_each(|d| *d = [d[0] + r[0], d[1] + r[1]]);
+                    changed = true;
+                }
+                if std::env::var_os("HB").is_some() {
+                    let mut v: Vec<(i64, [f64; 2])> = (0..lattice.len()).map(|j| (value(j) as i64, lattice[j])).collect();
+                    v.sort_by_key(|v| -v.0);
+                    eprintln!("round {round} {piece:?}: {:.1?} stay {}", &v[..4], value(0) as i64);
+                }
+                piece.clone().for_each(|f| self.add(&mut total, f, track[f], 1.0));
+            }
+            if !changed {
+                break;
             }
         }
 
