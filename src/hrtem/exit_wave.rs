@@ -9,7 +9,7 @@ use crate::hrtem::exit_wave_rescan::rescan;
 use crate::hrtem::exit_wave_search::search;
 use crate::hrtem::focal_series::{SHIFT, Words};
 use crate::hrtem::{FOCAL_WORDS, FocalImage, FocalScan, FocalSearch, FocalSeries, FocalSeriesParams};
-use crate::observe::{Observer, Step, Stop};
+use crate::observe::{Observer, Step, Stop, silent};
 use crate::optics::Aberration;
 use crate::optim::{Method, Minimize, MinimizeParams, MinimizeState, Wolfe};
 use crate::ptycho::Loss;
@@ -289,19 +289,35 @@ impl ExitWave {
             None => contrast_spectra(series, images)?,
             Some(w) => contrast_spectra(series, &filled(images, w, &objective.electrons))?,
         };
-        let words = match &self.params.registration {
-            FocalRegistration::Known => series.words().to_vec(),
-            FocalRegistration::Search(s) => search(s, series, &spectra, observe)?.words,
+        let candidates = match &self.params.registration {
+            FocalRegistration::Known => vec![series.words().to_vec()],
+            FocalRegistration::Search(s) => search(s, series, &spectra, observe)?,
         };
-        let mut linear = Linear::new(series)?;
-        for (k, w) in words.iter().enumerate() {
-            linear.set(series, k, w)?;
+        let mut best: Option<(f64, ExitWaveState<T>)> = None;
+        let trial = self.params.stages.iter().take(2).map(|s| s.iterations).sum();
+        let alone = candidates.len() == 1;
+        for words in candidates {
+            let series = &objective.series;
+            let mut linear = Linear::new(series)?;
+            for (k, w) in words.iter().enumerate() {
+                linear.set(series, k, w)?;
+            }
+            let all: Vec<usize> = (0..series.count()).collect();
+            let mut spectrum = linear.restore(series, &spectra, &all, self.params.epsilon);
+            // ψ = 1 + φ; index 0 is the zero frequency.
+            spectrum[0] += Complex::new(T::of(series.grid().len() as f64), T::ZERO);
+            let state = self.begin(&mut objective, 0, spectrum, words, Vec::new())?;
+            if alone {
+                return Ok(state);
+            }
+            let tried = self.run(images, weights, state.clone(), trial, &mut silent)?;
+            let loss = tried.loss.iter().copied().fold(f64::INFINITY, f64::min);
+            if best.as_ref().is_none_or(|b| loss < b.0) {
+                best = Some((loss, state));
+            }
         }
-        let all: Vec<usize> = (0..series.count()).collect();
-        let mut spectrum = linear.restore(series, &spectra, &all, self.params.epsilon);
-        // ψ = 1 + φ; index 0 is the zero frequency.
-        spectrum[0] += Complex::new(T::of(series.grid().len() as f64), T::ZERO);
-        self.begin(&mut objective, 0, spectrum, words, Vec::new())
+        // There is one candidate at least.
+        best.map(|b| b.1).ok_or_else(|| Error::param("starts", 0, "at least one"))
     }
 
     fn objective<T: Real>(&self, images: &Tensor<T>, weights: Option<&Tensor<T>>) -> Result<Objective<T>, Error> {

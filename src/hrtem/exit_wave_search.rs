@@ -16,7 +16,8 @@ use crate::units::Length;
 ///
 /// A reference image is restored by linear theory; the image next to it in focus is registered to what the restored wave predicts, for every focus
 /// of a range, by cross-correlation; it joins the restoration; and so on outwards. Then each image in turn is registered to what all others
-/// predict, in ever smaller ranges. This is done for several references; the one whose linear images agree best with the series is kept.
+/// predict, in ever smaller ranges. This is done for several references; of each the first two stages of the descent are tried, and the one with the
+/// smallest loss is kept.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FocalSearch {
     /// A focus may be wrong by this.
@@ -40,7 +41,7 @@ impl Default for FocalSearch {
             focus_step: Length::angstrom(10.0),
             max_shift: Length::angstrom(5.0),
             sweeps: 2,
-            starts: 1,
+            starts: 3,
             epsilon: 0.3,
         }
     }
@@ -66,14 +67,6 @@ impl FocalSearch {
     }
 }
 
-/// What was found.
-#[derive(Clone, Debug)]
-pub(crate) struct Found {
-    pub words: Vec<Words>,
-    /// Part of the series' contrast that the linear images do not explain.
-    pub residual: f64,
-}
-
 /// How well one focus explains an image.
 #[derive(Clone, Copy, Debug, Default)]
 struct Fit {
@@ -81,18 +74,18 @@ struct Fit {
     shift: [f64; 2],
 }
 
-/// The best words over all starts.
+/// What every start leads to, in their order; one at least.
 pub(crate) fn search<T: Real>(
     params: &FocalSearch,
     series: &FocalSeries<T>,
     spectra: &[Vec<Complex<T>>],
     observe: Observer<'_>,
-) -> Result<Found, Error> {
+) -> Result<Vec<Vec<Words>>, Error> {
     let n = series.count();
     let starts = params.starts.min(n);
     let mut order: Vec<usize> = (0..n).collect();
     order.sort_by(|&a, &b| series.words()[a][0].total_cmp(&series.words()[b][0]));
-    let mut best = Found { words: series.words().to_vec(), residual: f64::INFINITY };
+    let mut all = Vec::with_capacity(starts);
     let total = starts * (params.sweeps + 1);
     for start in 0..starts {
         let reference = order[(2 * start + 1) * n / (2 * starts)];
@@ -107,15 +100,12 @@ pub(crate) fn search<T: Real>(
             let done = start * (params.sweeps + 1) + sweep + 2;
             left = !observe(&Step::new(done, total, one.residual()?)).is_break();
         }
-        let residual = one.residual()?;
-        if residual < best.residual {
-            best = Found { words: one.words, residual };
-        }
+        all.push(one.words);
         if !left {
             break;
         }
     }
-    Ok(best)
+    Ok(all)
 }
 
 struct Search<'a, T: Real> {
