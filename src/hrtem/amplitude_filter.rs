@@ -162,6 +162,13 @@ impl AmplitudeFilter {
                 background[i] = background[i + 1];
             }
         }
+        if background[0].is_nan() {
+            // Frames of a few pixels: one background for all.
+            let mut all: Vec<f32> = rings.concat();
+            let middle = all.len() / 2;
+            let s = f64::from(*all.select_nth_unstable_by(middle, f32::total_cmp).1) / unit_median;
+            background.fill(s);
+        }
         if !background.iter().all(|s| s.is_finite()) {
             return Err(Error::Data {
                 what: "frames too small, or not finite: no background can be measured".into(),

@@ -6,6 +6,7 @@ mod dense;
 mod detect;
 mod direct_phase;
 mod fft;
+mod hrtem_drift;
 #[cfg(feature = "io")]
 mod io;
 mod linalg;
