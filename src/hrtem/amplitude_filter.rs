@@ -351,6 +351,6 @@ mod tests {
         assert!(bad(AmplitudeFilterParams { band: [f64::NAN, 0.1], ..Default::default() }));
         assert!(bad(AmplitudeFilterParams { largest: 0, ..Default::default() }));
         assert!(AmplitudeFilter::select([16, 16], 0, &a, &AmplitudeFilterParams::default()).is_err());
-        assert!(AmplitudeFilter::select([16, 17], 3, &a, &AmplitudeFilterParams::default()).is_err());
+        assert!(AmplitudeFilter::select([16, 18], 3, &a, &AmplitudeFilterParams::default()).is_err());
     }
 }
