@@ -49,8 +49,21 @@ The last line printed is one JSON object.";
 
 fn main() -> Result<(), Failure> {
     let names = [
-        "method", "max-shift", "step", "merge", "pixel-A", "frames", "side", "electrons", "contrast", "scene", "jumps",
-        "seed", "study", "threads", "out",
+        "method",
+        "max-shift",
+        "step",
+        "merge",
+        "pixel-A",
+        "frames",
+        "side",
+        "electrons",
+        "contrast",
+        "scene",
+        "jumps",
+        "seed",
+        "study",
+        "threads",
+        "out",
     ];
     let options = Options::read(HELP, &names, &[])?;
     let threads: usize = options.get("threads", 0)?;
@@ -172,7 +185,8 @@ fn picture(
 ) -> Result<(), Failure> {
     let mut panel = Panel::new(3);
     (panel.title, panel.cell) = (title.into(), [300, 300]);
-    let images = [("one frame", first), ("sum as recorded", raw.sum.as_slice()), ("aligned sum", aligned.sum.as_slice())];
+    let images =
+        [("one frame", first), ("sum as recorded", raw.sum.as_slice()), ("aligned sum", aligned.sum.as_slice())];
     // The middle of the field, at most 300 pixels of it.
     let side = dims[0].min(dims[1]).min(300);
     let corner = [0, 1].map(|a| (dims[a] - side) / 2);
@@ -191,7 +205,12 @@ fn picture(
     let mut series = Vec::new();
     for (a, name) in ["y", "x"].into_iter().enumerate() {
         let label = format!("drift along {name}");
-        series.push(Series { label, x: frame.clone(), y: drift.track.iter().map(|d| d[a]).collect(), ..Series::default() });
+        series.push(Series {
+            label,
+            x: frame.clone(),
+            y: drift.track.iter().map(|d| d[a]).collect(),
+            ..Series::default()
+        });
     }
     if let Some(truth) = truth {
         for a in 0..2 {

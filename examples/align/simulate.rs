@@ -62,7 +62,8 @@ pub fn uio66(dims: [usize; 2], contrast: f64, scene: Scene, par: &Par) -> Result
     let slicing = Slicing::Thickness(Length::angstrom(3.0));
     let potential = PotentialParams { grid, slicing, par: par.clone(), ..Default::default() };
     let v = PotentialPlan::<f64>::new(&crystal, &potential)?.build()?;
-    let params = MultisliceParams { energy, grid, thickness: v.thickness.clone(), par: par.clone(), ..Default::default() };
+    let params =
+        MultisliceParams { energy, grid, thickness: v.thickness.clone(), par: par.clone(), ..Default::default() };
     let multislice = Multislice::new(&params)?;
     let wave = multislice.exit_waves(&multislice.transmission(&v)?, &multislice.plane_waves(1)?)?;
     let mut aberrations = Aberrations::from_defocus(Length::nm(60.0));

@@ -42,7 +42,8 @@ fn dose(options: &Options, out: &Path, par: &Par) -> Result<(), Failure> {
     let doses = [0.01, 0.033, 0.1, 0.33, 1.0];
     let mut rows = Vec::new();
     let mut panel = Panel::new(2);
-    panel.title = format!("{n} frames of {side}², UiO-66, contrast {contrast}: RMS of the track modulo the lattice, pixels");
+    panel.title =
+        format!("{n} frames of {side}², UiO-66, contrast {contrast}: RMS of the track modulo the lattice, pixels");
     for (length, jumps) in [(5.0, 0), (30.0, 3)] {
         let track = drift(n, length, jumps, seed);
         let mut curves: Vec<Vec<f64>> = vec![Vec::new(); methods.len() + 1];
@@ -97,10 +98,7 @@ fn fractionation(options: &Options, out: &Path, par: &Par) -> Result<(), Failure
     // Drift through the exposure, s from 0 to 1: it settles, trembles, and jumps once.
     let path = |s: f64| {
         let jump = if s > 0.62 { [-6.0, 5.0] } else { [0.0; 2] };
-        [
-            9.0 * (1.0 - (-3.0 * s).exp()) + 0.4 * (31.0 * s).sin() + jump[0],
-            7.0 * s + 0.4 * (23.0 * s).cos() + jump[1],
-        ]
+        [9.0 * (1.0 - (-3.0 * s).exp()) + 0.4 * (31.0 * s).sin() + jump[0], 7.0 * s + 0.4 * (23.0 * s).cos() + jump[1]]
     };
     let mut rows = Vec::new();
     let mut curves = Vec::new();
@@ -150,7 +148,11 @@ fn fractionation(options: &Options, out: &Path, par: &Par) -> Result<(), Failure
         let k = 0.15;
         eprintln!(
             "{n} frames: track {error:.3} px, transfer at {k} c/px: blur {:.3} (estimated {:.3}), alignment {:.3}; {} reflections (still: {})",
-            blur(k), estimated(k), noise(k), quality.reflections, still.reflections
+            blur(k),
+            estimated(k),
+            noise(k),
+            quality.reflections,
+            still.reflections
         );
         let x: Vec<f64> = (0..60).map(|i| f64::from(i) * 0.005).collect();
         let y = x.iter().map(|&k| blur(k) * noise(k)).collect();

@@ -162,6 +162,13 @@ impl AmplitudeFilter {
                 background[i] = background[i + 1];
             }
         }
+        if background[0].is_nan() {
+            // Frames of a few pixels: one background for all.
+            let mut all: Vec<f32> = rings.concat();
+            let middle = all.len() / 2;
+            let s = f64::from(*all.select_nth_unstable_by(middle, f32::total_cmp).1) / unit_median;
+            background.fill(s);
+        }
         if !background.iter().all(|s| s.is_finite()) {
             return Err(Error::Data {
                 what: "frames too small, or not finite: no background can be measured".into(),
@@ -344,6 +351,6 @@ mod tests {
         assert!(bad(AmplitudeFilterParams { band: [f64::NAN, 0.1], ..Default::default() }));
         assert!(bad(AmplitudeFilterParams { largest: 0, ..Default::default() }));
         assert!(AmplitudeFilter::select([16, 16], 0, &a, &AmplitudeFilterParams::default()).is_err());
-        assert!(AmplitudeFilter::select([16, 17], 3, &a, &AmplitudeFilterParams::default()).is_err());
+        assert!(AmplitudeFilter::select([16, 18], 3, &a, &AmplitudeFilterParams::default()).is_err());
     }
 }

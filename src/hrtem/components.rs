@@ -159,7 +159,8 @@ impl Components {
         let w = |j: usize| {
             let x = self.x[j];
             let v = x / (1.0 + m * x);
-            let c = total[j].conj() * (2.0 * v / (1.0 + v))
+            let c = total[j].conj()
+                * (2.0 * v / (1.0 + v))
                 * Complex::new(f64::from(self.y[f][j].re), f64::from(self.y[f][j].im));
             Complex::new(c.re as f32, c.im as f32)
         };
@@ -182,7 +183,10 @@ impl Components {
             for x in 0..g {
                 let v = map[y * g + x];
                 let rows = y.saturating_sub(1)..(y + 2).min(g);
-                if rows.into_iter().all(|r| map[r * g + x.saturating_sub(1)..r * g + (x + 2).min(g)].iter().all(|&o| o <= v)) {
+                if rows
+                    .into_iter()
+                    .all(|r| map[r * g + x.saturating_sub(1)..r * g + (x + 2).min(g)].iter().all(|&o| o <= v))
+                {
                     tops.push((v, y * g + x));
                 }
             }
@@ -369,8 +373,7 @@ mod tests {
         let pattern: Vec<Complex<f64>> = k.iter().map(|_| z(power.sqrt())).collect();
         let frame = |d: &[f64; 2]| {
             let one = |(k, p): (&[f64; 2], &Complex<f64>)| {
-                let y =
-                    p * crate::real::cis(-std::f64::consts::TAU * (k[0] * d[0] + k[1] * d[1])) + z(1.0);
+                let y = p * crate::real::cis(-std::f64::consts::TAU * (k[0] * d[0] + k[1] * d[1])) + z(1.0);
                 Complex::new(y.re as f32, y.im as f32)
             };
             k.iter().zip(&pattern).map(one).collect()

@@ -83,11 +83,7 @@ pub(super) fn highest(c: &[C], map: &[f32], dims: [usize; 2], reach: f64, varian
     let sigma = variance.map_or(scatter * (ny * nx) as f64, f64::sqrt);
     let curvature = -0.5 * (h[0] + h[2]) * std::f64::consts::TAU.powi(2);
     let value = f64::from(best) * (ny * nx) as f64;
-    let deviation = if curvature > 0.0 && value > 0.0 {
-        sigma / (curvature * value).sqrt()
-    } else {
-        f64::INFINITY
-    };
+    let deviation = if curvature > 0.0 && value > 0.0 { sigma / (curvature * value).sqrt() } else { f64::INFINITY };
     Peak { d: at, height: f64::from(best) / scatter.max(f64::MIN_POSITIVE), deviation }
 }
 

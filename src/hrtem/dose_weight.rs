@@ -46,7 +46,13 @@ impl FrameWeights {
     ///
     /// # Errors
     /// [`Error::Param`] for no frames, doses that are negative or not finite, a pixel or an energy that is not positive.
-    pub fn cryo(frames: usize, dose_per_frame: Dose, before: Dose, pixel: Length, energy: Energy) -> Result<Self, Error> {
+    pub fn cryo(
+        frames: usize,
+        dose_per_frame: Dose,
+        before: Dose,
+        pixel: Length,
+        energy: Energy,
+    ) -> Result<Self, Error> {
         let d = pixel.to_angstrom();
         if !(d > 0.0 && d.is_finite()) {
             return Err(Error::param("pixel", d, "a positive length"));
@@ -152,7 +158,11 @@ pub fn reflection_fading(
         ));
     }
     if !(dose_per_frame > Dose::ZERO && dose_per_frame.is_finite()) || n < 3 {
-        return Err(Error::param("dose_per_frame", format!("{dose_per_frame}, {n} frames"), "a positive dose, 3 frames"));
+        return Err(Error::param(
+            "dose_per_frame",
+            format!("{dose_per_frame}, {n} frames"),
+            "a positive dose, 3 frames",
+        ));
     }
     let mut still: Vec<Vec<Complex<f64>>> = Vec::with_capacity(n);
     spectra.for_each(|first, slots, _| {

@@ -148,11 +148,7 @@ pub struct Drift {
 /// assert!((drift.track[11][0] - 11.0 / 3.0).abs() < 0.5);
 /// # Ok::<(), exitwave::Error>(())
 /// ```
-pub fn align_frames(
-    source: &dyn FrameSource,
-    params: &DriftParams,
-    observe: Observer<'_>,
-) -> Result<Drift, Error> {
+pub fn align_frames(source: &dyn FrameSource, params: &DriftParams, observe: Observer<'_>) -> Result<Drift, Error> {
     params.check()?;
     let mut drift = match params.method {
         DriftMethod::AmplitudeFilter | DriftMethod::FilteredPairs => by_components(source, params, observe)?,
@@ -190,22 +186,19 @@ impl DriftParams {
     }
 }
 
-/// The reflections among the selected coefficients: local maxima of significance, the strongest, as signed indices with their noise.
-fn reflections(filter: &AmplitudeFilter, largest: usize) -> Vec<([isize; 2], f64)> {
+/// The reflections among the selected coefficients: local maxima of significance, the strongest first, as signed indices with their noise and significance.
+fn reflections(filter: &AmplitudeFilter) -> Vec<([isize; 2], f64, f64)> {
     let [ny, nx] = filter.dims;
     let mut order: Vec<usize> = (0..filter.index.len()).collect();
     order.sort_by(|&a, &b| filter.significance[b].total_cmp(&filter.significance[a]).then(a.cmp(&b)));
     // Neighbours of a reflection are its shape: a new one is at least a 64th of the spectrum's half away.
     let apart = (ny.min(nx) / 128).max(4) as isize;
-    let mut peaks: Vec<([isize; 2], f64)> = Vec::new();
+    let mut peaks: Vec<([isize; 2], f64, f64)> = Vec::new();
     for j in order {
         let k = [0, 1].map(|a| (filter.frequency[j][a] * filter.dims[a] as f64).round() as isize);
         let near = |c: [isize; 2]| (k[0] - c[0]).abs().max((k[1] - c[1]).abs()) < apart;
         if !near([0, 0]) && !peaks.iter().any(|p| near(p.0) || near(p.0.map(|v| -v))) {
-            peaks.push((k, filter.noise[j]));
-        }
-        if peaks.len() == largest {
-            break;
+            peaks.push((k, filter.noise[j], filter.significance[j]));
         }
     }
     peaks
@@ -278,7 +271,7 @@ fn by_components(source: &dyn FrameSource, params: &DriftParams, observe: Observ
     })?;
     let more = filter.coherent(&total, &filter_params);
     drop(total);
-    let peaks = if shapes { reflections(&more, 24) } else { Vec::new() };
+    let peaks = if shapes { reflections(&more) } else { Vec::new() };
     let zero = (params.ambiguity == LatticeAmbiguity::Envelope).then(|| filter.background[0]);
     let chosen = if more.index.len() < filter.index.len() / 2 { &filter } else { &more };
     let (components, patches) = keep(&mut spectra, chosen, &peaks, zero.filter(|_| shapes))?;
@@ -308,7 +301,7 @@ fn by_components(source: &dyn FrameSource, params: &DriftParams, observe: Observ
 /// In a fixed field an infinite crystal's phases turn by its reflection g, not by the frequency k of the coefficient beside it; those of a small crystal turn by k, which scatter about g. The
 /// centroid of a reflection serves both, and keeps the likelihood periodic: what is not is left to [`Patches`].
 fn shared_frequencies(filter: &AmplitudeFilter) -> (Vec<usize>, Vec<[f64; 2]>) {
-    let peaks = reflections(filter, usize::MAX);
+    let peaks = reflections(filter);
     let reach = 6.0;
     let owner = |k: [f64; 2]| {
         peaks.iter().position(|p| {
@@ -324,7 +317,8 @@ fn shared_frequencies(filter: &AmplitudeFilter) -> (Vec<usize>, Vec<[f64; 2]>) {
             sums[o] = [sums[o][0] + w, sums[o][1] + w * k[0], sums[o][2] + w * k[1]];
         }
     }
-    let shared = |j: usize| owners[j].map_or(filter.frequency[j], |o| [sums[o][1] / sums[o][0], sums[o][2] / sums[o][0]]);
+    let shared =
+        |j: usize| owners[j].map_or(filter.frequency[j], |o| [sums[o][1] / sums[o][0], sums[o][2] / sums[o][0]]);
     let mut order: Vec<usize> = (0..owners.len()).collect();
     order.sort_by(|&a, &b| shared(a)[0].total_cmp(&shared(b)[0]).then(a.cmp(&b)));
     let k = order.iter().map(|&j| shared(j)).collect();
@@ -335,7 +329,7 @@ fn shared_frequencies(filter: &AmplitudeFilter) -> (Vec<usize>, Vec<[f64; 2]>) {
 fn keep(
     spectra: &mut FrameSpectra<'_>,
     filter: &AmplitudeFilter,
-    peaks: &[([isize; 2], f64)],
+    peaks: &[([isize; 2], f64, f64)],
     zero: Option<f64>,
 ) -> Result<(Components, Patches), Error> {
     let mut patches = Patches::new(filter.dims, peaks, zero, spectra.frames);

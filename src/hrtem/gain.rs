@@ -60,8 +60,7 @@ pub fn sum_quality(sum: &AlignedSum, pixel: [Length; 2]) -> Result<SumQuality, E
                 return f32::INFINITY;
             }
             let middle = r.len() / 2;
-            *r.select_nth_unstable_by(middle, f32::total_cmp).1 / std::f32::consts::LN_2
-                * (tested as f32 / 0.1).ln()
+            *r.select_nth_unstable_by(middle, f32::total_cmp).1 / std::f32::consts::LN_2 * (tested as f32 / 0.1).ln()
         })
         .collect();
     let (mut reflections, mut finest) = (0, 0.0f64);

@@ -38,18 +38,28 @@ pub(super) struct Patches {
 }
 
 impl Patches {
-    /// Patches about `peaks` (signed indices, noise s), strongest first.
-    pub fn new(dims: [usize; 2], peaks: &[([isize; 2], f64)], zero: Option<f64>, frames: usize) -> Self {
-        let gap = |a: &[isize; 2], b: &[isize; 2]| (a[0] - b[0]).abs().max((a[1] - b[1]).abs()) as usize;
-        let mut nearest = usize::MAX;
-        for (i, a) in peaks.iter().enumerate() {
-            // The zero frequency is a neighbour, and so is the mate beyond column 0.
-            nearest = nearest.min(gap(&a.0, &[0, 0])).min(2 * gap(&a.0, &[0, 0]));
-            for b in &peaks[..i] {
-                nearest = nearest.min(gap(&a.0, &b.0)).min(gap(&a.0, &b.0.map(|v| -v)));
+    /// Patches about `peaks` (signed indices, noise s, significance), strongest first: as wide as they can be, up to ±16 coefficients, when of two that would
+    /// overlap the weaker is left out and two thirds of the significance stays.
+    pub fn new(dims: [usize; 2], peaks: &[([isize; 2], f64, f64)], zero: Option<f64>, frames: usize) -> Self {
+        let gap = |a: [isize; 2], b: [isize; 2]| (a[0] - b[0]).abs().max((a[1] - b[1]).abs()) as usize;
+        let apart = |m: usize| {
+            let mut kept: Vec<([isize; 2], f64, f64)> = Vec::new();
+            for p in peaks {
+                // The zero frequency is a neighbour, and so are the mates.
+                let free = |q: [isize; 2]| gap(p.0, q) > 2 * m;
+                if free([0, 0]) && free(p.0.map(|v| -v)) && kept.iter().all(|q| free(q.0) && free(q.0.map(|v| -v))) {
+                    kept.push(*p);
+                }
             }
-        }
-        let m = (nearest.saturating_sub(1) / 2).clamp(1, 16).min(dims[0].min(dims[1]) / 4 - 1);
+            kept.truncate(24);
+            kept
+        };
+        let weight = |kept: &[([isize; 2], f64, f64)]| kept.iter().map(|p| p.2).sum::<f64>();
+        let largest = dims[0].min(dims[1]) / 4 - 1;
+        let all = weight(&apart(2));
+        let fits = |m: &usize| *m <= largest && 1.5 * weight(&apart(*m)) >= all;
+        let m = [16, 14, 12, 10, 8, 7, 6, 5, 4, 3].into_iter().find(fits).unwrap_or(1);
+        let peaks = apart(m);
         let mut centres: Vec<[isize; 2]> = peaks.iter().map(|p| p.0).collect();
         let mut scale: Vec<f32> = peaks.iter().map(|p| (1.0 / p.1) as f32).collect();
         let mut share = vec![1.0; centres.len()];
@@ -372,8 +382,7 @@ impl Patches {
             let value = |j: usize| {
                 scores.iter().map(|s| s[j]).sum::<f64>() - prior.cost(track[outside], moved(inside, lattice[j]))
             };
-            let best =
-                (0..lattice.len()).max_by(|&a, &b| value(a).total_cmp(&value(b)).then(b.cmp(&a))).unwrap_or(0);
+            let best = (0..lattice.len()).max_by(|&a, &b| value(a).total_cmp(&value(b)).then(b.cmp(&a))).unwrap_or(0);
             let known = value(best).is_finite();
             if known {
                 let r = lattice[best];
@@ -391,7 +400,7 @@ impl Patches {
         // Each piece once more against all others, which are now all there: with its own frames in the reference it would find itself.
         let mut total = vec![C::default(); self.data[0].len()];
         (0..n).for_each(|f| self.add(&mut total, f, track[f], 1.0));
-        for round in 0..if pieces.len() > 1 { 3 } else { 0 } {
+        for _ in 0..if pieces.len() > 1 { 3 } else { 0 } {
             let mut changed = false;
             for piece in &pieces {
                 piece.clone().for_each(|f| self.add(&mut total, f, track[f], -1.0));
@@ -409,8 +418,10 @@ impl Patches {
                     };
                     lattice.iter().map(one).collect::<Vec<_>>()
                 });
+                let at = track.clone();
                 let value = |j: usize| {
                     let r = lattice[j];
+                    let track = &at;
                     let moved = |f: usize| [track[f][0] + r[0], track[f][1] + r[1]];
                     let before = piece.start.checked_sub(1).map_or(0.0, |p| prior.cost(track[p], moved(piece.start)));
                     let after = if piece.end < n { prior.cost(moved(piece.end - 1), track[piece.end]) } else { 0.0 };
@@ -422,11 +433,6 @@ impl Patches {
                     let r = lattice[best];
                     track[piece.clone()].iter_mut().for_each(|d| *d = [d[0] + r[0], d[1] + r[1]]);
                     changed = true;
-                }
-                if std::env::var_os("HB").is_some() {
-                    let mut v: Vec<(i64, [f64; 2])> = (0..lattice.len()).map(|j| (value(j) as i64, lattice[j])).collect();
-                    v.sort_by_key(|v| -v.0);
-                    eprintln!("round {round} {piece:?}: {:.1?} stay {}", &v[..4], value(0) as i64);
                 }
                 piece.clone().for_each(|f| self.add(&mut total, f, track[f], 1.0));
             }
@@ -505,7 +511,7 @@ mod tests {
 
     #[test]
     fn energies_and_cross_terms_are_the_sums_they_stand_for() {
-        let peaks = [([10isize, 4isize], 1.0), ([-6, 12], 2.0)];
+        let peaks = [([10isize, 4isize], 1.0, 2.0), ([-6, 12], 2.0, 1.0)];
         let mut p = Patches::new([48, 64], &peaks, Some(1.0), 1);
         let spectrum: Vec<C> =
             (0..48 * 33).map(|i| C::new(((i * 37) % 101) as f32 - 50.0, ((i * 53) % 89) as f32 - 44.0)).collect();
@@ -515,8 +521,7 @@ mod tests {
         // An open window: the frame against itself at 0 has cross term 2E and energy E, and energy does not depend on d.
         let reference = p.data[0].clone();
         let n = p.side() * p.side();
-        let e: f64 =
-            reference.iter().enumerate().map(|(i, z)| f64::from(z.norm_sqr() * p.share[i / n])).sum();
+        let e: f64 = reference.iter().enumerate().map(|(i, z)| f64::from(z.norm_sqr() * p.share[i / n])).sum();
         let windowed = p.windowed(0, &ones, &fft);
         let cross = p.cross(&reference, &windowed);
         assert!((p.cross_at(&cross, [0.0; 2]) / (2.0 * e) - 1.0).abs() < 1e-4);

@@ -3,10 +3,10 @@
 use num_complex::Complex;
 
 use crate::error::Error;
+use crate::fft::shift_factors;
 use crate::hrtem::correlation_track::{self, confidence, highest, in_band};
 use crate::hrtem::drift::{Drift, DriftMethod, DriftParams};
 use crate::hrtem::frame_spectra::{Annuli, FrameSpectra};
-use crate::fft::shift_factors;
 use crate::observe::{Observer, Step, Stop};
 use crate::shape::{Field, try_zeroed};
 use crate::source::FrameSource;
@@ -15,8 +15,9 @@ type C = Complex<f32>;
 
 /// e^{+2πi k·d} for rows and columns of a half spectrum: what takes drift away.
 pub(super) fn ramps(dims: [usize; 2], d: [f64; 2]) -> [Vec<C>; 2] {
-    let axis =
-        |a: usize, n: usize| shift_factors(n, -d[a], Field::Real).iter().map(|z| C::new(z.re as f32, z.im as f32)).collect();
+    let axis = |a: usize, n: usize| {
+        shift_factors(n, -d[a], Field::Real).iter().map(|z| C::new(z.re as f32, z.im as f32)).collect()
+    };
     let (y, mut x): (Vec<C>, Vec<C>) = (axis(0, dims[0]), axis(1, dims[1]));
     x.truncate(dims[1] / 2 + 1);
     [y, x]
@@ -31,10 +32,8 @@ pub(super) fn ramps(dims: [usize; 2], d: [f64; 2]) -> [Vec<C>; 2] {
 ///
 /// The sum over rings overestimates x while frames are misaligned at high frequencies not at all: there T adds up like noise, x comes out as 0, and they do not vote yet.
 pub(super) fn run(source: &dyn FrameSource, params: &DriftParams, observe: Observer<'_>) -> Result<Drift, Error> {
-    let start = correlation_track::run(
-        source,
-        &DriftParams { method: DriftMethod::CrossCorrelation, ..params.clone() },
-    )?;
+    let start =
+        correlation_track::run(source, &DriftParams { method: DriftMethod::CrossCorrelation, ..params.clone() })?;
     let extra = (source.frame_len() as u64).saturating_mul(5 * 4);
     let mut spectra = FrameSpectra::new(source, params.window, &params.par, params.limits, extra)?;
     let (n, dims, half) = (spectra.frames, spectra.dims, spectra.half);

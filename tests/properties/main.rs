@@ -7,10 +7,11 @@ mod detect;
 mod direct_phase;
 mod fft;
 mod hrtem_ctf;
-#[cfg(feature = "io")]
-mod io;
+mod hrtem_drift;
 mod hrtem_exit_wave;
 mod hrtem_lattice;
+#[cfg(feature = "io")]
+mod io;
 mod linalg;
 mod lorentz;
 mod metrics;

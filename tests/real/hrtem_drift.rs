@@ -38,8 +38,7 @@ fn shifted_noisy_images_have_one_track_whatever_their_order() {
     // Closure: rotate the order, align, rotate back.
     let n = 6400;
     for turn in [3, 7] {
-        let turned: Vec<f32> =
-            (0..10).flat_map(|f| frames.as_slice()[(f + turn) % 10 * n..][..n].to_vec()).collect();
+        let turned: Vec<f32> = (0..10).flat_map(|f| frames.as_slice()[(f + turn) % 10 * n..][..n].to_vec()).collect();
         let found = align_frames(&Tensor::from_vec(&[10, 80, 80], turned).unwrap(), &params, &mut silent).unwrap();
         let back: Vec<[f64; 2]> = (0..10).map(|f| found.track[(f + 10 - turn) % 10]).collect();
         let error = rms(&back, &whole.track);
@@ -48,9 +47,8 @@ fn shifted_noisy_images_have_one_track_whatever_their_order() {
     }
     // Against the image without noise.
     let register = Register::new([80, 80], RegisterParams::default()).unwrap();
-    let truth: Vec<[f64; 2]> = (0..10)
-        .map(|f| register.real(image.as_slice(), frames.row(f)).unwrap().shift.map(|s| -s))
-        .collect();
+    let truth: Vec<[f64; 2]> =
+        (0..10).map(|f| register.real(image.as_slice(), frames.row(f)).unwrap().shift.map(|s| -s)).collect();
     let error = rms(&truth, &whole.track);
     println!("{truth:.2?}\nagainst the image: {error:.4} px");
     assert!(error <= 0.05, "{error}");

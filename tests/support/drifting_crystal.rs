@@ -61,8 +61,8 @@ impl Crystal {
                 let amplitude = (0.2 + size) * (-(length / 0.16).powi(2)).exp();
                 for (i, c) in cell.iter_mut().enumerate() {
                     let u = [(i / side) as f64, (i % side) as f64].map(|u| u / side as f64);
-                    *c += amplitude
-                        * (std::f64::consts::TAU * (f64::from(h) * u[0] + f64::from(k) * u[1]) + phase).cos();
+                    *c +=
+                        amplitude * (std::f64::consts::TAU * (f64::from(h) * u[0] + f64::from(k) * u[1]) + phase).cos();
                 }
             }
         }
@@ -205,8 +205,7 @@ pub fn drift(frames: usize, length: f64, jumps: usize, seed: u64) -> Vec<[f64; 2
         let s = f as f64 / frames as f64;
         let smooth = [0.8 * length * s, 0.6 * length * (s + 0.15 * (std::f64::consts::TAU * s).sin())];
         if jumps > 0 && f == next && f > 0 {
-            let (size, angle) =
-                (8.0 + 12.0 * rng::uniform(&mut r), std::f64::consts::TAU * rng::uniform(&mut r));
+            let (size, angle) = (8.0 + 12.0 * rng::uniform(&mut r), std::f64::consts::TAU * rng::uniform(&mut r));
             // Towards the middle of what was passed, so that the whole stays within the length asked for.
             let back = [-smooth[0].signum() * size * angle.cos().abs(), -smooth[1].signum() * size * angle.sin().abs()];
             at = [at[0] + back[0], at[1] + back[1]];
