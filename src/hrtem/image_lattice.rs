@@ -220,6 +220,9 @@ fn finer(
     dual: &PlaneLattice,
     params: &ImageLatticeParams,
 ) -> Option<PlaneLattice> {
+    let old = within(dual, params.band);
+    let at: Vec<[f64; 2]> = old.iter().map(|h| dual.at(h.map(f64::from))).collect();
+    let power: f64 = 2.0 * transform.at(&at, &params.par).iter().map(|z| z.norm_sqr()).sum::<f64>();
     let mut best: Option<(f64, PlaneLattice)> = None;
     for p in [2, 3] {
         for j in 0..=p {
@@ -234,10 +237,16 @@ fn finer(
             };
             let mut new = within(&candidate, params.band);
             new.retain(|h| h[usize::from(!along_a)] % p != 0);
-            if new.len() < 4 || new.len() > 4000 {
+            // Hann's tails, sin(πδ)/(πδ(δ² − 1)) at δ points of the spectrum, of reflections that are there.
+            let delta = candidate.reduced().lengths()[0] * spectrum.dims[0].min(spectrum.dims[1]) as f64;
+            if new.len() < 4 || new.len() > 4000 || delta < 3.0 {
                 continue;
             }
-            let all = strengths(transform, spectrum, &candidate, &new, &params.par);
+            let tails = 0.5 * power / delta.powi(6);
+            let at: Vec<[f64; 2]> = new.iter().map(|h| candidate.at(h.map(f64::from))).collect();
+            let sums = transform.at(&at, &params.par);
+            let noise = |q: [f64; 2]| spectrum.noise(q[0].hypot(q[1])) + tails;
+            let all: Vec<f64> = sums.iter().zip(&at).map(|(z, q)| z.norm_sqr() / noise(*q)).collect();
             let n = all.len() as f64;
             // One very strong one is no lattice: each counts as ten at most.
             let mean = all.iter().map(|s| s.min(10.0)).sum::<f64>() / n;

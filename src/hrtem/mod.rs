@@ -6,7 +6,7 @@
 //! **The plane lattice**: [`PlaneLattice`], found in the peaks of a spectrum or a diffraction pattern, refined, indexed.
 //!
 //! **Crystallographic processing** of a picture: [`find_image_lattice`], [`measure_reflections`], [`rank_plane_groups`] over
-//! [`PlaneGroup`]s and their [`PlaneSetting`]s, [`impose_plane_group`].
+//! [`PlaneGroup`]s and their [`PlaneSetting`]s, [`impose_plane_group`]; [`average_unit_cell`] with [`unbend`].
 //!
 //! **The potential in three dimensions** from pictures along two zone axes or more: [`zone_bases`], [`combine_zones`] under a
 //! [`SpaceGroup`], [`CrystalReflections::volume`]; what it should be, [`crystal_reflections`].
@@ -22,6 +22,7 @@ mod plane_groups;
 mod plane_lattice;
 mod potential_3d;
 mod space_group;
+mod unit_cell;
 mod zone_bases;
 
 pub use combine_zones::{CombineZonesParams, CombinedZones, PlacedZone, Zone, combine_zones};
@@ -35,4 +36,5 @@ pub use plane_groups::{PlaneGroup, PlaneMetric, PlaneOperation, PlaneSetting, Pl
 pub use plane_lattice::{PlaneLattice, PlaneLatticeFit, PlaneLatticeParams};
 pub use potential_3d::{CrystalReflection, CrystalReflections, PotentialPeak};
 pub use space_group::{SpaceGroup, SpaceOperation};
+pub use unit_cell::{Bend, UnitCell, UnitCellParams, average_unit_cell, unbend};
 pub use zone_bases::{ZoneBasesParams, zone_bases};

@@ -3,6 +3,7 @@
 #[path = "../support/dense.rs"]
 mod dense;
 mod fft;
+mod hrtem_crystal;
 mod linalg;
 mod lorentz;
 mod metrics;
