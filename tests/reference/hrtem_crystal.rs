@@ -122,10 +122,10 @@ fn correlations(found: &CombinedZones, crystal: &Atoms, shifts: &[[f64; 3]]) -> 
 }
 
 #[test]
-fn gallium_arsenide_from_two_projections_has_the_right_sign() {
+fn gallium_phosphide_from_two_projections_has_the_right_sign() {
     let face = [[0.0, 0.0, 0.0], [0.0, 0.5, 0.5], [0.5, 0.0, 0.5], [0.5, 0.5, 0.0]];
     let (ga, p) = (Species::from_symbol("Ga").unwrap(), Species::from_symbol("P").unwrap());
-    // Phosphorus for arsenic: lighter, so that the two are told apart. GaP, a = 5.451 Å.
+    // GaP, a = 5.451 Å: two atoms that are told apart.
     let mut sites: Vec<(Species, [f64; 3])> = face.iter().map(|f| (ga, *f)).collect();
     sites.extend(face.iter().map(|f| (p, f.map(|x| x + 0.25))));
     let crystal = Atoms::from_fractional(Cell::cubic(Length::angstrom(5.451)), &sites).unwrap();
