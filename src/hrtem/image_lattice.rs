@@ -402,7 +402,7 @@ fn refine(transform: &LatticeTransform, dual: &PlaneLattice, hk: &[[i32; 2]], pa
         all.push((h, p, delta));
     }
     let det = m[0] * m[2] - m[1] * m[1];
-    if !(det > 1e-9 * m[0] * m[2]) {
+    if det.is_nan() || det <= 1e-9 * m[0] * m[2] {
         return Err(Error::Data { what: "reflections of one row only: no lattice in the plane".into(), index: 0 });
     }
     let solve = |r: [f64; 2]| [(m[2] * r[0] - m[1] * r[1]) / det, (m[0] * r[1] - m[1] * r[0]) / det];

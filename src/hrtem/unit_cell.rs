@@ -214,7 +214,7 @@ pub fn unbend<T: Real>(
                 right = [right[0] - w * k[0] * phase, right[1] - w * k[1] * phase];
             }
             let det = m[0] * m[2] - m[1] * m[1];
-            if !(det > 1e-12 * m[0] * m[2]) {
+            if det.is_nan() || det <= 1e-12 * m[0] * m[2] {
                 break;
             }
             let step = [(m[2] * right[0] - m[1] * right[1]) / det, (m[0] * right[1] - m[1] * right[0]) / det];
