@@ -31,7 +31,7 @@ potential_3d: the potential of UiO-66 in three dimensions from images along [001
   --field-px N       pixels of an image's side (default 1024)
   --pixel-A P        size of a pixel (default 0.5)
   --defocus-nm L     underfocus, counted from the middle of the crystal (default 15)
-  --thickness-nm L   thickness, to whole cells (default 4)
+  --thickness-nm L   thickness, to whole cells (default 2)
   --resolution-A D   finest reflections that are used (default 2)
   --seed S           seed of the counts (default 1)
   --threads N        threads (default: all cores)
@@ -200,7 +200,7 @@ fn main() -> Result<(), Failure> {
         side: options.get("field-px", 1024)?,
         pixel: Length::angstrom(options.get("pixel-A", 0.5)?),
         defocus: Length::nm(options.get("defocus-nm", 15.0)?),
-        thickness: Length::nm(options.get("thickness-nm", 4.0)?),
+        thickness: Length::nm(options.get("thickness-nm", 2.0)?),
         finest: Length::angstrom(options.get("resolution-A", 2.0)?),
         seed: options.get("seed", 1)?,
         par: if threads == 0 { Par::default() } else { Par::threads(threads)? },

@@ -88,11 +88,6 @@ pub fn structure(group: PlaneGroup, seed: u64, finest: f64) -> Structure {
     Structure { lattice, group, reflections }
 }
 
-/// The setting of a group in which a structure was made cannot be told from the primitive lattice: only the group counts.
-pub fn is_right(ranking: &PlaneGroupRanking, group: PlaneGroup) -> bool {
-    ranking.best().setting.group == group
-}
-
 /// The group of a setting that practice would take: the most symmetric one below 20° of phase residual.
 pub fn by_threshold(ranking: &PlaneGroupRanking) -> PlaneGroup {
     let below = ranking.fits.iter().filter(|f| f.phase_residual.to_deg() < 20.0);

@@ -12,6 +12,8 @@ use crate::specimen::Cell;
 use crate::units::Angle;
 
 const TAU: f64 = std::f64::consts::TAU;
+/// hkl of a picture's two reciprocal axes.
+type Basis = [[i32; 3]; 2];
 /// Rounds of refinement of origins and scales.
 const ROUNDS: usize = 4;
 
@@ -109,11 +111,11 @@ pub fn combine_zones(
     if choices > 1000 {
         return Err(Error::param("bases", choices, "at most 1000 combinations"));
     }
-    let mut best: Option<(f64, Vec<[[i32; 3]; 2]>, Solution)> = None;
+    let mut best: Option<(f64, Vec<Basis>, Solution)> = None;
     let mut second = 0.0;
     for choice in 0..choices {
         let mut rest = choice;
-        let bases: Vec<[[i32; 3]; 2]> = zones
+        let bases: Vec<Basis> = zones
             .iter()
             .map(|z| {
                 let b = z.bases[rest % z.bases.len()];
@@ -153,7 +155,7 @@ fn check(cell: &Cell, group: &SpaceGroup, zones: &[Zone], params: &CombineZonesP
         return Err(Error::param("group", format!("{} operations", group.order()), "a group of this cell"));
     }
     let share = (0.0..=1.0).contains(&params.systematic);
-    if !share || !(1..=100).contains(&params.origins) || !(params.least_signal >= 0.0) {
+    if !share || !(1..=100).contains(&params.origins) || params.least_signal.is_nan() || params.least_signal < 0.0 {
         return Err(Error::param("params", format!("{params:?}"), "systematic 0 to 1, origins 1 to 100, signal ≥ 0"));
     }
     for (index, z) in zones.iter().enumerate() {
@@ -448,7 +450,7 @@ impl Solver {
                 list.push(CrystalReflection { index, f, sigma, measured: orbit.members.len() });
             }
         }
-        list.sort_by(|a, b| a.index.cmp(&b.index));
+        list.sort_by_key(|r| r.index);
         list.dedup_by_key(|r| r.index);
         let zones = (0..self.zones).map(|z| PlacedZone {
             basis: [[0; 3]; 2],

@@ -122,11 +122,11 @@ pub fn find_image_lattice<T: Real>(
     let (mut dual, mut power, mut variance) = climb(&transform, start, &hk, params)?;
     // Reflections that no peak showed but that are there on average make the cell larger.
     for _ in 0..2 {
-        let Some(finer) = finer(&transform, &spectrum, &dual, params) else { break };
+        let Some(finer) = finer(&spectrum, &dual, params) else { break };
         dual = finer;
     }
     let all = within(&dual, params.band);
-    let strength = strengths(&transform, &spectrum, &dual, &all, &params.par);
+    let strength = strengths(&spectrum, &dual, &all, 0.0);
     let strong: Vec<[i32; 2]> = all.iter().zip(&strength).filter(|(_, s)| **s > 4.0).map(|(h, _)| *h).collect();
     if strong.len() >= 3 {
         (dual, power, variance) = climb(&transform, dual, &strong, params)?;
@@ -175,7 +175,7 @@ fn climb(
         }
         power[1] = refined.power;
         variance = refined.variance;
-        if step == params.iterations || refined.step < 1e-12 {
+        if step == params.iterations || refined.step < 1e-9 {
             break;
         }
         dual = refined.lattice;
@@ -199,27 +199,17 @@ fn within(dual: &PlaneLattice, band: [f64; 2]) -> Vec<[i32; 2]> {
     out
 }
 
-/// |C|² over the noise at the frequencies of a dual lattice.
-fn strengths(
-    transform: &LatticeTransform,
-    spectrum: &Spectrum,
-    dual: &PlaneLattice,
-    hk: &[[i32; 2]],
-    par: &Par,
-) -> Vec<f64> {
-    let at: Vec<[f64; 2]> = hk.iter().map(|h| dual.at(h.map(f64::from))).collect();
-    let sums = transform.at(&at, par);
-    sums.iter().zip(&at).map(|(z, q)| z.norm_sqr() / spectrum.noise(q[0].hypot(q[1]))).collect()
+/// Power over the noise at the points of the spectrum nearest to those of a dual lattice; `tails` is added to the noise.
+fn strengths(spectrum: &Spectrum, dual: &PlaneLattice, hk: &[[i32; 2]], tails: f64) -> Vec<f64> {
+    let at = hk.iter().map(|h| dual.at(h.map(f64::from)));
+    at.map(|q| spectrum.near(q) / (spectrum.noise(q[0].hypot(q[1])) + tails)).collect()
 }
 
 /// A dual lattice with two or three times as many points whose new reflections are stronger than noise: N of them have a mean strength
 /// of 1 ± 1/√N where there is nothing.
-fn finer(
-    transform: &LatticeTransform,
-    spectrum: &Spectrum,
-    dual: &PlaneLattice,
-    params: &ImageLatticeParams,
-) -> Option<PlaneLattice> {
+fn finer(spectrum: &Spectrum, dual: &PlaneLattice, params: &ImageLatticeParams) -> Option<PlaneLattice> {
+    let old = within(dual, params.band);
+    let power: f64 = 2.0 * old.iter().map(|h| spectrum.near(dual.at(h.map(f64::from)))).sum::<f64>();
     let mut best: Option<(f64, PlaneLattice)> = None;
     for p in [2, 3] {
         for j in 0..=p {
@@ -234,10 +224,13 @@ fn finer(
             };
             let mut new = within(&candidate, params.band);
             new.retain(|h| h[usize::from(!along_a)] % p != 0);
-            if new.len() < 4 || new.len() > 4000 {
+            // Hann's tails, sin(πδ)/(πδ(δ² − 1)) at δ points of the spectrum, of reflections that are there.
+            let delta = candidate.reduced().lengths()[0] * spectrum.dims[0].min(spectrum.dims[1]) as f64;
+            if new.len() < 4 || new.len() > 4000 || delta < 3.0 {
                 continue;
             }
-            let all = strengths(transform, spectrum, &candidate, &new, &params.par);
+            let tails = 0.5 * power / delta.powi(6);
+            let all = strengths(spectrum, &candidate, &new, tails);
             let n = all.len() as f64;
             // One very strong one is no lattice: each counts as ten at most.
             let mean = all.iter().map(|s| s.min(10.0)).sum::<f64>() / n;
@@ -309,6 +302,12 @@ impl Spectrum {
         // Of a picture without noise, what is below 1e-12 of the strongest is rounding.
         let least = 1e-12 * power.iter().copied().fold(0.0, f64::max);
         Ok(Spectrum { dims, power, floor, rings, least: least.max(f64::MIN_POSITIVE) })
+    }
+
+    /// The power at the point nearest to a frequency.
+    fn near(&self, q: [f64; 2]) -> f64 {
+        let [i, j] = [0, 1].map(|i| (q[i] * self.dims[i] as f64).round().rem_euclid(self.dims[i] as f64) as usize);
+        self.power[i.min(self.dims[0] - 1) * self.dims[1] + j.min(self.dims[1] - 1)]
     }
 
     fn noise(&self, k: f64) -> f64 {
@@ -393,7 +392,7 @@ fn refine(transform: &LatticeTransform, dual: &PlaneLattice, hk: &[[i32; 2]], pa
         all.push((h, p, delta));
     }
     let det = m[0] * m[2] - m[1] * m[1];
-    if !(det > 1e-9 * m[0] * m[2]) {
+    if det.is_nan() || det <= 1e-9 * m[0] * m[2] {
         return Err(Error::Data { what: "reflections of one row only: no lattice in the plane".into(), index: 0 });
     }
     let solve = |r: [f64; 2]| [(m[2] * r[0] - m[1] * r[1]) / det, (m[0] * r[1] - m[1] * r[0]) / det];

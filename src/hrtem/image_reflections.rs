@@ -249,6 +249,9 @@ fn indices(lattice: &PlaneLattice, highest: f64, dims: [usize; 2]) -> Result<Vec
     }
     // |h_i| = |k·a_i| ≤ |k| |a_i|.
     let reach = lattice.lengths().map(|l| (highest * l).floor());
+    if !(reach[0] <= 2000.0 && reach[1] <= 2000.0) {
+        return Err(Error::param("lattice", format!("{lattice:?}"), "axes with indices up to 2000: reduced ones"));
+    }
     let expected = 0.5 * std::f64::consts::PI * highest * highest * lattice.area();
     if expected > MOST as f64 {
         return Err(Error::Data { what: format!("about {expected:.0} reflections: at most {MOST}"), index: 0 });

@@ -18,7 +18,7 @@
 //! - [`refocus`], [`compare_exit_waves`], [`focal_errors`]: what a series cannot tell, removed.
 //!
 //! **Crystallographic processing** of a picture: [`find_image_lattice`], [`measure_reflections`], [`rank_plane_groups`] over
-//! [`PlaneGroup`]s and their [`PlaneSetting`]s, [`impose_plane_group`].
+//! [`PlaneGroup`]s and their [`PlaneSetting`]s, [`impose_plane_group`]; [`average_unit_cell`] with [`unbend`].
 //!
 //! **The potential in three dimensions** from pictures along two zone axes or more: [`zone_bases`], [`combine_zones`] under a
 //! [`SpaceGroup`], [`CrystalReflections::volume`]; what it should be, [`crystal_reflections`].
@@ -64,6 +64,7 @@ mod space_group;
 mod subframe;
 mod thon;
 mod weak_phase;
+mod unit_cell;
 mod zone_bases;
 
 pub use aligned_sum::{AlignedSum, AlignedSumParams, aligned_sum};
@@ -102,4 +103,5 @@ pub use space_group::{SpaceGroup, SpaceOperation};
 pub use subframe::SubframeMotion;
 pub use thon::{Alternative, Thon, ThonCurve, ThonFit, ThonParams};
 pub use weak_phase::{WeakPhase, weak_phase, weak_wave};
+pub use unit_cell::{Bend, UnitCell, UnitCellParams, average_unit_cell, unbend};
 pub use zone_bases::{ZoneBasesParams, zone_bases};

@@ -178,10 +178,13 @@ pub fn impose_plane_group(reflections: &PlaneReflections, fit: &PlaneGroupFit) -
     Ok(PlaneReflections { lattice, mean: reflections.mean, list })
 }
 
+/// F and the variance of its real part.
+type Measured = (Complex<f64>, f64);
+
 /// Reflections and their mates in a square table.
 struct Data {
     reach: i32,
-    table: Vec<Option<(Complex<f64>, f64)>>,
+    table: Vec<Option<Measured>>,
     /// All, mates included.
     all: Vec<[i32; 2]>,
     systematic: f64,
@@ -192,7 +195,7 @@ impl Data {
         if !(params.systematic >= 0.0 && params.systematic <= 1.0) {
             return Err(Error::param("systematic", params.systematic, "0 to 1"));
         }
-        if !(params.limit > 0.0) {
+        if params.limit.is_nan() || params.limit <= 0.0 {
             return Err(Error::param("limit", params.limit, "above 0"));
         }
         if params.draws > 10_000 {
@@ -232,7 +235,7 @@ impl Data {
         inside.then(|| ((h[0] + self.reach) * side + h[1] + self.reach) as usize)
     }
 
-    fn at(&self, h: [i32; 2]) -> Option<(Complex<f64>, f64)> {
+    fn at(&self, h: [i32; 2]) -> Option<Measured> {
         self.place(h).and_then(|p| self.table[p])
     }
 
@@ -256,7 +259,7 @@ impl Data {
                 incomplete += 1.0;
                 continue;
             };
-            let mean = |f: &dyn Fn(&(Complex<f64>, f64)) -> f64| members.iter().map(f).sum::<f64>() / count;
+            let mean = |f: &dyn Fn(&Measured) -> f64| members.iter().map(f).sum::<f64>() / count;
             let variance = mean(&|m| m.1) + self.systematic.powi(2) * mean(&|m| m.0.norm_sqr());
             orbits.push(Orbit {
                 f: members.iter().map(|m| m.0).collect(),

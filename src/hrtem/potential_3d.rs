@@ -89,7 +89,7 @@ impl CrystalReflections {
         let side = [dims[2], dims[1], dims[0]];
         for r in &self.list {
             let fits = (0..3).all(|i| 2 * (r.index[i].unsigned_abs() as usize) < side[i]);
-            if !fits || !(r.f.re.is_finite() && r.f.im.is_finite()) {
+            if !(fits && r.f.re.is_finite() && r.f.im.is_finite()) {
                 return Err(Error::param(
                     "dims",
                     format!("{dims:?} for the reflection {:?} = {}", r.index, r.f),

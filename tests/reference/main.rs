@@ -4,6 +4,7 @@
 mod dense;
 mod fft;
 mod hrtem_exit_wave;
+mod hrtem_crystal;
 mod linalg;
 mod lorentz;
 mod metrics;
