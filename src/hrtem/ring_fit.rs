@@ -65,12 +65,12 @@ impl RingFit {
         if let Some(index) = mean.iter().position(|m| !(*m > 0.0 && m.is_finite())) {
             return Err(Error::Data { what: "a ring of the power spectrum without power".into(), index });
         }
-        if rings < 3 * N {
+        if rings < 2 * N {
             let got = format!("{rings} rings");
             return Err(Error::param(
                 "resolution",
                 got,
-                "a range of at least 30 rings of the power spectrum (larger tiles)",
+                "a range of at least 20 rings of the power spectrum (larger tiles)",
             ));
         }
         let smooth = smooth(&radius, &mean, &count)?;

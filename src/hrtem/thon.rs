@@ -237,7 +237,7 @@ impl Thon {
     /// Fits a power spectrum.
     ///
     /// # Errors
-    /// [`Error::Param`] where the spectrum has fewer than 30 rings in the range of resolution, [`Error::Data`] for rings without power.
+    /// [`Error::Param`] where the spectrum has fewer than 20 rings in the range of resolution, [`Error::Data`] for rings without power.
     pub fn fit_spectrum(&self, spectrum: &PowerSpectrum) -> Result<ThonFit, Error> {
         let p = &self.params;
         let range = [0, 1].map(|i| SpatialFrequency::per_angstrom(1.0 / p.resolution[i].to_angstrom()));

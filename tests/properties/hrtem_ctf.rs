@@ -101,7 +101,7 @@ proptest! {
         let turn = (fit.angle.to_deg() - degrees - 90.0).rem_euclid(180.0);
         let turn = turn.min(180.0 - turn);
         prop_assert!(turn < 57.3 * 2.0 * bar / astigmatism, "{turn}");
-        prop_assert!(fit.confidence > 0.9 && fit.quality > 0.8, "{} {}", fit.confidence, fit.quality);
+        prop_assert!(fit.confidence > 0.9 && fit.quality > 0.5, "{} {}", fit.confidence, fit.quality);
     }
 
     #[test]
