@@ -255,7 +255,7 @@ impl CrystalFocus {
         let [low, high] = p.defocus.map(|d| d.to_angstrom());
         let step = STEP / (PI * self.lens.lambda * k2);
         let count = ((high - low) / step).ceil() + 1.0;
-        if !(count <= MOST as f64) {
+        if !(count.is_finite() && count <= MOST as f64) {
             return Err(Error::param("defocus", format!("{count:.0} steps"), "at most 200000 of them"));
         }
         let step = (high - low) / (count - 1.0);
@@ -356,11 +356,11 @@ impl CrystalFocus {
     fn likelihood(&self, seen: &[Seen], images: f64, scale: f64, falloff: f64, floor: f64) -> f64 {
         // Five points of the normal distribution, with the moments to order nine (Gauss–Hermite).
         const NODES: [(f64, f64); 5] = [
-            (-2.856970013872806, 0.011257411327720689),
+            (-2.856970013872806, 0.01125741132772069),
             (-1.355626179974266, 0.2220759220056126),
             (0.0, 0.5333333333333333),
             (1.355626179974266, 0.2220759220056126),
-            (2.856970013872806, 0.011257411327720689),
+            (2.856970013872806, 0.01125741132772069),
         ];
         let a = self.params.amplitude_share;
         let mut sum = 0.0;

@@ -164,7 +164,7 @@ impl Thon {
         if !(params.pixel >= Length::angstrom(1e-3) && params.pixel <= Length::mm(1.0)) {
             return Err(Error::param("pixel", params.pixel, "between 0.001 Å and 1 mm"));
         }
-        if !(params.cs.abs() <= Length::m(1.0)) {
+        if !(params.cs.is_finite() && params.cs.abs() <= Length::m(1.0)) {
             return Err(Error::param("cs", params.cs, "at most 1 m"));
         }
         check_amplitude_contrast(params.amplitude_contrast)?;
@@ -182,7 +182,7 @@ impl Thon {
         }
         let thon = Thon { params, lambda };
         let [foci, others] = thon.trials();
-        if !(foci * others <= MOST as f64) {
+        if !((foci * others).is_finite() && foci * others <= MOST as f64) {
             return Err(Error::param("defocus", format!("{foci:.0} × {others:.0} lenses"), "at most 4·10⁶ of them"));
         }
         Ok(thon)

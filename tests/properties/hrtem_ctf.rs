@@ -45,8 +45,8 @@ fn search() -> ThonParams {
         pixel: Length::angstrom(0.5),
         cs: Length::mm(1.2),
         amplitude_contrast: 0.0,
-        defocus: [Length::nm(10.0), Length::nm(300.0)],
-        astigmatism: Length::nm(40.0),
+        defocus: [Length::nm(30.0), Length::nm(220.0)],
+        astigmatism: Length::nm(32.0),
         resolution: [10.0, 1.8].map(Length::angstrom),
         par: Par::seq(),
         ..ThonParams::default()
