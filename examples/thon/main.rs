@@ -151,12 +151,14 @@ fn overlay(image: &Tensor<f32>, fit: &ThonFit, p: &ThonParams) -> Result<Image, 
     // Small tiles: a picture of few pixels with little noise in each.
     let side = (420.0 * p.resolution[1].to_angstrom() / (2.0 * p.pixel.to_angstrom())).max(256.0) as usize;
     let tiles = Tiles::Side(side.next_power_of_two().min(2048));
-    let spectrum =
-        PowerSpectrum::new(image, &PowerSpectrumParams { pixel: p.pixel, tiles, par: p.par.clone(), ..Default::default() })?;
+    let spectrum = PowerSpectrum::new(
+        image,
+        &PowerSpectrumParams { pixel: p.pixel, tiles, par: p.par.clone(), ..Default::default() },
+    )?;
     let whole = spectrum.centred()?;
     let step = spectrum.step().to_per_angstrom();
     let [ny, nx] = spectrum.grid.dims;
-    let radius = ((1.1 / (p.resolution[1].to_angstrom() * step)) as usize).min(ny.min(nx) / 2 - 1);
+    let radius = ((1.1 / (p.resolution[1].to_angstrom() * step)) as usize).min(ny.min(nx) / 2 - 2);
     let ctf = Ctf::new(&CtfParams { energy: p.energy, aberrations: fit.aberrations, ..Default::default() })?;
     let fitted: Vec<usize> = (0..fit.curve.k.len()).filter(|&i| fit.curve.fit[i].is_finite()).collect();
     let (Some(first), Some(last)) = (fitted.first(), fitted.last()) else { return Err("nothing was fitted".into()) };
@@ -177,10 +179,14 @@ fn overlay(image: &Tensor<f32>, fit: &ThonFit, p: &ThonParams) -> Result<Image, 
             }
             let (b, a) = (at(&fit.curve.background, k), at(&fit.curve.strength, k));
             shown[y * n + x] = if qx < 0.0 {
-                // The mean of three by three pixels.
-                let (cy, cx) = ((ny / 2 + y) - radius, (nx / 2 + x) - radius);
-                let around = (0..9).map(|i| f64::from(whole.as_slice()[(cy + i / 3 - 1) * nx + cx + i % 3 - 1]));
-                around.sum::<f64>() / 9.0 / b
+                // The mean over an arc of 16°: rings stay sharp, and what astigmatism there is stays in sight.
+                let arc = (-16..=16).map(|i| {
+                    let (sin, cos) = (f64::from(i) * 0.5f64.to_radians()).sin_cos();
+                    let (y, x) = (qy * cos + qx * sin, qx * cos - qy * sin);
+                    let at = |c: usize, q: f64| (c as f64 + q).round() as usize;
+                    f64::from(whole.as_slice()[at(ny / 2, y) * nx + at(nx / 2, x)])
+                });
+                arc.sum::<f64>() / 33.0 / b
             } else {
                 let c = contrast_transfer(ctf.at([ky, kx], [step; 2]), p.amplitude_contrast);
                 1.0 + a * c * c / b
@@ -190,7 +196,7 @@ fn overlay(image: &Tensor<f32>, fit: &ThonFit, p: &ThonParams) -> Result<Image, 
     let mut picture = Image::real(&[n, n], &shown)?;
     picture.title = "power over background: data, left; fit, right".into();
     picture.map = ColorMap::Grey;
-    picture.range = Range::Percentile { low: 1.0, high: 99.0 };
+    picture.range = Range::Percentile { low: 2.0, high: 97.0 };
     picture.pixel = Pixel::Frequency(spectrum.step());
     Ok(picture)
 }
@@ -243,7 +249,11 @@ fn simulated(o: &Options, dose: f64, out: &Path, par: &Par) -> Result<(), Failur
     let low_dose = Tensor::from_fn(&[part, part], |i| counts.as_slice()[i[0] * width + i[1]]);
     let mut panel = Panel::new(3);
     panel.cell = [260, 260];
-    panel.title = format!("UiO-66 [001], 10 nm, {dose} e/Å², focus from an amorphous film: {:.2} nm (true {:.2})", fit.defocus.to_nm(), truth.to_nm());
+    panel.title = format!(
+        "UiO-66 [001], 10 nm, {dose} e/Å², focus from an amorphous film: {:.2} nm (true {:.2})",
+        fit.defocus.to_nm(),
+        truth.to_nm()
+    );
     let mut show = |title: String, dims: &[usize], values: &[f64]| -> Result<(), Failure> {
         let mut image = Image::real(dims, values)?;
         (image.title, image.map, image.pixel) = (title, ColorMap::Grey, Pixel::Length(pixel));

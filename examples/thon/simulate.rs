@@ -34,8 +34,9 @@ pub fn exit(atoms: &Atoms, dims: [usize; 2], par: &Par) -> Result<Exit, Failure>
     let grid = Grid { dims, sampling: [edges[1] / dims[0] as f64, edges[2] / dims[1] as f64] };
     let slices = (edges[0].to_angstrom() / 10.0).round().max(1.0);
     let slicing = Slicing::Thickness(edges[0] / slices);
-    let v = PotentialPlan::<f32>::new(atoms, &PotentialParams { grid, slicing, par: par.clone(), ..Default::default() })?
-        .build()?;
+    let v =
+        PotentialPlan::<f32>::new(atoms, &PotentialParams { grid, slicing, par: par.clone(), ..Default::default() })?
+            .build()?;
     let params = MultisliceParams {
         energy: Energy::kev(KEV),
         grid,
@@ -127,11 +128,16 @@ pub fn image(exit: &Exit, ctf: &CtfParams, par: &Par) -> Result<Tensor<f32>, Fai
 }
 
 /// The counts of an expected image, as many times side by side as `tiles` says, with `dose` electrons per Å².
-pub fn counts(expected: &Tensor<f32>, grid: &Grid, tiles: usize, dose: f64, seed: u64, par: &Par) -> Result<Tensor<f32>, Failure> {
+pub fn counts(
+    expected: &Tensor<f32>,
+    grid: &Grid,
+    tiles: usize,
+    dose: f64,
+    seed: u64,
+    par: &Par,
+) -> Result<Tensor<f32>, Failure> {
     let [ny, nx] = [expected.dims()[0], expected.dims()[1]];
-    let mut out = Tensor::from_fn(&[tiles * ny, tiles * nx], |i| {
-        expected.as_slice()[i[0] % ny * nx + i[1] % nx]
-    });
+    let mut out = Tensor::from_fn(&[tiles * ny, tiles * nx], |i| expected.as_slice()[i[0] % ny * nx + i[1] % nx]);
     count(&mut out, Dose::per_angstrom2(dose) * (grid.sampling[0] * grid.sampling[1]), seed, par)?;
     Ok(out)
 }

@@ -89,12 +89,15 @@ fn amorphous(trials: u64, dose: f64, par: &Par) -> Result<Vec<Value>, Failure> {
                 let mut lens = simulate::lens(defocus, cs, Length::angstrom(simulate::THICKNESS));
                 lens.aberrations.set_astigmatism(astigmatism * 0.5, Angle::deg(180.0 * rng::uniform(&mut r)));
                 let images = waves.iter().map(|w| simulate::image(w, &lens, par)).collect::<Result<Vec<_>, _>>()?;
-                let counts = simulate::counts(&simulate::mosaic(&images, PARTS, seed), &waves[0].grid, 1, dose, seed, par)?;
+                let counts =
+                    simulate::counts(&simulate::mosaic(&images, PARTS, seed), &waves[0].grid, 1, dose, seed, par)?;
                 let fit = plan.fit(&counts)?;
                 tally.add((fit.defocus - defocus).to_nm(), 2.0, fit.confidence);
             }
             rows.push(tally.json(format!(
-                "carbon, Cs {} mm, astigmatism {} nm, {dose} e/A2", cs.to_mm(), astigmatism.to_nm()
+                "carbon, Cs {} mm, astigmatism {} nm, {dose} e/A2",
+                cs.to_mm(),
+                astigmatism.to_nm()
             )));
         }
     }
@@ -186,7 +189,14 @@ pub struct Corrected {
 }
 
 /// Corrects one cell of a crystal's image.
-pub fn correct(exit: &Exit, cell: &Tensor<f64>, defocus: Length, cs: Length, band: f64, par: &Par) -> Result<Corrected, Failure> {
+pub fn correct(
+    exit: &Exit,
+    cell: &Tensor<f64>,
+    defocus: Length,
+    cs: Length,
+    band: f64,
+    par: &Par,
+) -> Result<Corrected, Failure> {
     let sigma = interaction_parameter(Energy::kev(simulate::KEV));
     let phase: Vec<f64> = exit.potential.iter().map(|v| f64::from(*v) * sigma).collect();
     let truth = simulate::limited(&phase, &exit.grid, band)?;
@@ -230,7 +240,8 @@ fn correction(all: &[Case], dose: f64, par: &Par) -> Result<Vec<Value>, Failure>
             let image = simulate::image(&case.exit, &lens, par)?;
             let exact = image.map(|v| f64::from(*v));
             let counts = simulate::counts(&image, &case.exit.grid, tiles, dose, 1, par)?;
-            for (what, cell) in [("noise-free", exact), ("averaged", simulate::averaged(&counts, case.exit.grid.dims)?)] {
+            for (what, cell) in [("noise-free", exact), ("averaged", simulate::averaged(&counts, case.exit.grid.dims)?)]
+            {
                 let c = correct(&case.exit, &cell, Length::nm(nm), Length::mm(cs), 0.5, par)?;
                 let [raw, flipped, wiener, gradient] = c.numbers;
                 let row = json!({

@@ -208,15 +208,17 @@ impl CrystalFocus {
         if !(steps.first() == Some(&Length::ZERO) && steps.iter().all(|s| s.abs() <= limit)) {
             return Err(Error::param("steps", format!("{steps:?}"), "zero first, all within 10 mm"));
         }
-        for (name, value, low, high) in
-            [
-                ("equivalent", params.equivalent, 0.0, 0.1),
-                ("amplitude_share", params.amplitude_share, 0.0, 10.0),
-                ("spread", params.spread, 0.0, 5.0),
-            ]
-        {
+        for (name, value, low, high) in [
+            ("equivalent", params.equivalent, 0.0, 0.1),
+            ("amplitude_share", params.amplitude_share, 0.0, 10.0),
+            ("spread", params.spread, 0.0, 5.0),
+        ] {
             if !(value >= low && value <= high) {
-                return Err(Error::param(name, value, "not negative; at most 0.1 for `equivalent`, 5 for `spread`, else 10"));
+                return Err(Error::param(
+                    name,
+                    value,
+                    "not negative; at most 0.1 for `equivalent`, 5 for `spread`, else 10",
+                ));
             }
         }
         if !(params.tolerance > Length::ZERO && params.tolerance.is_finite()) {
@@ -235,7 +237,13 @@ impl CrystalFocus {
         for (index, r) in reflections.iter().enumerate() {
             let finite = r.f.iter().all(|f| f.is_finite()) && r.k.iter().all(|k| k.is_finite());
             if !(finite && r.sigma > 0.0 && r.sigma.is_finite() && r.f.len() == p.steps.len()) {
-                let what = format!("reflection {:?}: {} coefficients for {} images, noise {}", r.hk, r.f.len(), p.steps.len(), r.sigma);
+                let what = format!(
+                    "reflection {:?}: {} coefficients for {} images, noise {}",
+                    r.hk,
+                    r.f.len(),
+                    p.steps.len(),
+                    r.sigma
+                );
                 return Err(Error::Data { what, index });
             }
         }
@@ -247,7 +255,7 @@ impl CrystalFocus {
         let [low, high] = p.defocus.map(|d| d.to_angstrom());
         let step = STEP / (PI * self.lens.lambda * k2);
         let count = ((high - low) / step).ceil() + 1.0;
-        if !(count <= MOST as f64) {
+        if !(count.is_finite() && count <= MOST as f64) {
             return Err(Error::param("defocus", format!("{count:.0} steps"), "at most 200000 of them"));
         }
         let step = (high - low) / (count - 1.0);
@@ -284,7 +292,9 @@ impl CrystalFocus {
             })
             .collect();
         let shifts: Vec<[f64; 2]> = (0..images)
-            .map(|j| if j == 0 || p.registration == Registration::Aligned { [0.0; 2] } else { shift(reflections, &both, j) })
+            .map(|j| {
+                if j == 0 || p.registration == Registration::Aligned { [0.0; 2] } else { shift(reflections, &both, j) }
+            })
             .collect();
 
         let seen: Vec<Seen> = orbits
@@ -346,11 +356,11 @@ impl CrystalFocus {
     fn likelihood(&self, seen: &[Seen], images: f64, scale: f64, falloff: f64, floor: f64) -> f64 {
         // Five points of the normal distribution, with the moments to order nine (Gauss–Hermite).
         const NODES: [(f64, f64); 5] = [
-            (-2.856970013872806, 0.011257411327720689),
+            (-2.856970013872806, 0.01125741132772069),
             (-1.355626179974266, 0.2220759220056126),
             (0.0, 0.5333333333333333),
             (1.355626179974266, 0.2220759220056126),
-            (2.856970013872806, 0.011257411327720689),
+            (2.856970013872806, 0.01125741132772069),
         ];
         let a = self.params.amplitude_share;
         let mut sum = 0.0;
@@ -463,9 +473,8 @@ fn shift(reflections: &[FocusReflection], c: &[Vec<[f64; 2]>], j: usize) -> [f64
         .filter(|(r, _)| r.hk != [0, 0])
         .map(|(r, c)| (r.hk.map(f64::from), r.f[0].conj() * r.f[j] * (c[0][0] * c[j][0])))
         .collect();
-    let value = |u: [f64; 2]| -> f64 {
-        product.iter().map(|(h, z)| (z * cis(TAU * (h[0] * u[0] + h[1] * u[1]))).re).sum()
-    };
+    let value =
+        |u: [f64; 2]| -> f64 { product.iter().map(|(h, z)| (z * cis(TAU * (h[0] * u[0] + h[1] * u[1]))).re).sum() };
     let mut best = ([0.0; 2], f64::NEG_INFINITY);
     for i in 0..CELL * CELL {
         let u = [(i / CELL) as f64 / CELL as f64, (i % CELL) as f64 / CELL as f64];

@@ -189,7 +189,12 @@ impl CtfGradient {
     ///
     /// # Errors
     /// [`Error::Shape`] for images or a start of another size, [`Error::OutOfMemory`].
-    pub fn run(&self, images: &Tensor<f64>, start: &Tensor<f64>, observe: Observer<'_>) -> Result<CtfGradientResult, Error> {
+    pub fn run(
+        &self,
+        images: &Tensor<f64>,
+        start: &Tensor<f64>,
+        observe: Observer<'_>,
+    ) -> Result<CtfGradientResult, Error> {
         let p = &self.params;
         let [ny, nx] = p.grid.dims;
         let all = [p.lenses.len(), ny, nx];

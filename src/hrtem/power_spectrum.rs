@@ -142,7 +142,11 @@ impl PowerSpectrum {
         let grid = Grid { dims: side, sampling: [params.pixel; 2] };
         grid.check()?;
         if side.iter().any(|&n| n < 16) {
-            return Err(Error::param("tiles", format!("{:?} of {ny} × {nx}", params.tiles), "at least 16 pixels a side"));
+            return Err(Error::param(
+                "tiles",
+                format!("{:?} of {ny} × {nx}", params.tiles),
+                "at least 16 pixels a side",
+            ));
         }
         let [ty, tx] = side;
         let half = tx / 2 + 1;

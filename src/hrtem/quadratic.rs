@@ -39,7 +39,13 @@ pub fn climb(x: &[f64], h: f64, steps: usize, f: impl Fn(&[f64]) -> f64) -> (Vec
             let (value, v) = (eigen.values[e], eigen.vector(e));
             let slope: f64 = v.iter().zip(&g).map(|(v, g)| v * g).sum();
             let length = if value < 0.0 { (-slope / value).clamp(-3.0 * h, 3.0 * h) } else { 2.0 * h * slope.signum() };
-            variance += if value < 0.0 { -v[0] * v[0] / value } else if v[0].abs() > 1e-6 { f64::INFINITY } else { 0.0 };
+            variance += if value < 0.0 {
+                -v[0] * v[0] / value
+            } else if v[0].abs() > 1e-6 {
+                f64::INFINITY
+            } else {
+                0.0
+            };
             step.iter_mut().zip(v).for_each(|(s, v)| *s += length * v);
         }
         // Half of it where the whole does not lead up.

@@ -65,9 +65,13 @@ impl RingFit {
         if let Some(index) = mean.iter().position(|m| !(*m > 0.0 && m.is_finite())) {
             return Err(Error::Data { what: "a ring of the power spectrum without power".into(), index });
         }
-        if rings < 3 * N {
+        if rings < 2 * N {
             let got = format!("{rings} rings");
-            return Err(Error::param("resolution", got, "a range of at least 30 rings of the power spectrum (larger tiles)"));
+            return Err(Error::param(
+                "resolution",
+                got,
+                "a range of at least 20 rings of the power spectrum (larger tiles)",
+            ));
         }
         let smooth = smooth(&radius, &mean, &count)?;
         let (low, high) = (radius[0], radius[rings - 1]);
@@ -194,7 +198,8 @@ impl RingFit {
     pub fn curves(&self, rings: &Rings, k: f64) -> Option<[f64; 2]> {
         let radius = |r: usize| {
             let cells = r * self.sectors..(r + 1) * self.sectors;
-            let (s, n) = cells.fold((0.0, 0.0), |(s, n), i| (s + self.w[i] * self.k[i][0].hypot(self.k[i][1]), n + self.w[i]));
+            let (s, n) =
+                cells.fold((0.0, 0.0), |(s, n), i| (s + self.w[i] * self.k[i][0].hypot(self.k[i][1]), n + self.w[i]));
             s / n
         };
         let (low, high) = (radius(0), radius(self.rings() - 1));
@@ -229,7 +234,9 @@ fn solve(n: usize, a: &[f64], b: &[f64]) -> Result<Vec<f64>, Error> {
 fn smooth(radius: &[f64], mean: &[f64], count: &[f64]) -> Result<Vec<f64>, Error> {
     const M: usize = 5;
     let (low, high) = (radius[0], radius[radius.len() - 1]);
-    let row = |k: f64| -> [f64; M] { std::array::from_fn(|j| bernstein(M - 1, j, ((k - low) / (high - low)).clamp(0.0, 1.0))) };
+    let row = |k: f64| -> [f64; M] {
+        std::array::from_fn(|j| bernstein(M - 1, j, ((k - low) / (high - low)).clamp(0.0, 1.0)))
+    };
     let (mut a, mut b) = ([0.0; M * M], [0.0; M]);
     for ((k, p), n) in radius.iter().zip(mean).zip(count) {
         // Every ring tells as much about the trend as it is wide; more variates do not make it more typical.

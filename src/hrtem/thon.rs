@@ -164,7 +164,7 @@ impl Thon {
         if !(params.pixel >= Length::angstrom(1e-3) && params.pixel <= Length::mm(1.0)) {
             return Err(Error::param("pixel", params.pixel, "between 0.001 Å and 1 mm"));
         }
-        if !(params.cs.abs() <= Length::m(1.0)) {
+        if !(params.cs.is_finite() && params.cs.abs() <= Length::m(1.0)) {
             return Err(Error::param("cs", params.cs, "at most 1 m"));
         }
         check_amplitude_contrast(params.amplitude_contrast)?;
@@ -182,7 +182,7 @@ impl Thon {
         }
         let thon = Thon { params, lambda };
         let [foci, others] = thon.trials();
-        if !(foci * others <= MOST as f64) {
+        if !((foci * others).is_finite() && foci * others <= MOST as f64) {
             return Err(Error::param("defocus", format!("{foci:.0} × {others:.0} lenses"), "at most 4·10⁶ of them"));
         }
         Ok(thon)
@@ -237,7 +237,7 @@ impl Thon {
     /// Fits a power spectrum.
     ///
     /// # Errors
-    /// [`Error::Param`] where the spectrum has fewer than 30 rings in the range of resolution, [`Error::Data`] for rings without power.
+    /// [`Error::Param`] where the spectrum has fewer than 20 rings in the range of resolution, [`Error::Data`] for rings without power.
     pub fn fit_spectrum(&self, spectrum: &PowerSpectrum) -> Result<ThonFit, Error> {
         let p = &self.params;
         let range = [0, 1].map(|i| SpatialFrequency::per_angstrom(1.0 / p.resolution[i].to_angstrom()));
@@ -253,7 +253,8 @@ impl Thon {
         let [foci, _] = self.trials();
         let [low, high] = p.defocus.map(|d| d.to_angstrom());
         let stretch = (high - low) / (foci - 1.0);
-        let astigmatisms = if astigmatic { hexagonal(0.5 * p.astigmatism.to_angstrom(), 2.0 * step) } else { vec![[0.0; 2]] };
+        let astigmatisms =
+            if astigmatic { hexagonal(0.5 * p.astigmatism.to_angstrom(), 2.0 * step) } else { vec![[0.0; 2]] };
         let tried = p.par.map(foci as usize, |i| {
             let defocus = low + i as f64 * stretch;
             let mut best: Option<([f64; 3], f64)> = None;
@@ -275,7 +276,9 @@ impl Thon {
 
         // Its maxima, the highest first; some of them refined.
         let mut peaks: Vec<usize> = (0..tried.len())
-            .filter(|&i| (i == 0 || tried[i].1 >= tried[i - 1].1) && (i + 1 == tried.len() || tried[i].1 > tried[i + 1].1))
+            .filter(|&i| {
+                (i == 0 || tried[i].1 >= tried[i - 1].1) && (i + 1 == tried.len() || tried[i].1 > tried[i + 1].1)
+            })
             .collect();
         peaks.sort_by(|a, b| tried[*b].1.total_cmp(&tried[*a].1));
         peaks.truncate(64);
@@ -390,7 +393,8 @@ impl Thon {
         for (i, &k) in curve.k.iter().enumerate().filter(|(_, k)| **k >= low) {
             let slope = 2.0 * PI * self.lambda * k * (cs * self.lambda * self.lambda * k * k - defocus).abs();
             let period = PI / slope.max(1e-9);
-            let near: Vec<usize> = (0..curve.k.len()).filter(|&j| (curve.k[j] - k).abs() <= period.min(0.5 * k)).collect();
+            let near: Vec<usize> =
+                (0..curve.k.len()).filter(|&j| (curve.k[j] - k).abs() <= period.min(0.5 * k)).collect();
             let significance = if near.len() < 7 { 0.0 } else { local(curve, &near, k) };
             match (significance > 3.0, last) {
                 (true, _) => last = Some(i),
@@ -417,7 +421,10 @@ fn local(curve: &ThonCurve, near: &[usize], k: f64) -> f64 {
     }
     let Ok(x) = crate::linalg::lstsq::cholesky_solve(3, &a, &b) else { return 0.0 };
     let Ok(e) = crate::linalg::lstsq::cholesky_solve(3, &a, &[0.0, 0.0, 1.0]) else { return 0.0 };
-    let left: f64 = near.iter().map(|&j| (curve.power[j] / mean - row(j).iter().zip(&x).map(|(t, x)| t * x).sum::<f64>()).powi(2)).sum();
+    let left: f64 = near
+        .iter()
+        .map(|&j| (curve.power[j] / mean - row(j).iter().zip(&x).map(|(t, x)| t * x).sum::<f64>()).powi(2))
+        .sum();
     x[2] / (e[2] * left / (near.len() - 3) as f64).sqrt().max(1e-300)
 }
 

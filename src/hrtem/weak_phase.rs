@@ -94,7 +94,12 @@ pub fn weak_wave<T: Real>(wave: &Tensor<Complex<T>>, lens: &CtfParams, grid: &Gr
 }
 
 /// `‖I − I_lin‖ / ‖I_lin − 1‖` of a wave and its part beside 1, both about their means.
-fn nonlinear(mut wave: Vec<Complex<f64>>, mut part: Vec<Complex<f64>>, lens: &CtfParams, grid: &Grid) -> Result<f64, Error> {
+fn nonlinear(
+    mut wave: Vec<Complex<f64>>,
+    mut part: Vec<Complex<f64>>,
+    lens: &CtfParams,
+    grid: &Grid,
+) -> Result<f64, Error> {
     let t = Ctf::new(lens)?.spectrum::<f64>(grid)?;
     let fft = Fft2::<f64>::new(grid.dims)?;
     let mut scratch = try_zeroed(fft.scratch_len())?;

@@ -17,7 +17,10 @@ fn the_micrograph_has_the_defocus_that_another_program_finds() {
         let params = ThonParams { resolution: resolution.map(Length::angstrom), ..params.clone() };
         let fit = Thon::new(params).unwrap().fit(&image).unwrap();
         let (um, astigmatism) = (fit.defocus.to_um(), fit.astigmatism.to_um());
-        println!("{um:.4} µm, astigmatism {astigmatism:.4} µm, quality {:.3}, rings to {:?}", fit.quality, fit.resolution);
+        println!(
+            "{um:.4} µm, astigmatism {astigmatism:.4} µm, quality {:.3}, rings to {:?}",
+            fit.quality, fit.resolution
+        );
         assert!((um - 2.72).abs() < 0.05, "{um}");
         assert!((astigmatism - 0.02).abs() < 0.01, "{astigmatism}");
         // The other program's fit ends at 7 Å; rings are seen further.
