@@ -22,6 +22,10 @@
 //!
 //! **The potential in three dimensions** from pictures along two zone axes or more: [`zone_bases`], [`combine_zones`] under a
 //! [`SpaceGroup`], [`CrystalReflections::volume`]; what it should be, [`crystal_reflections`].
+//!
+//! **Zone axis**: [`find_zone_axis`] goes from a diffraction pattern to the misorientation of the nearest zone axis, with its uncertainty, and [`Holder`] from there to the
+//! tilts that remove it. Its parts: [`find_spots`], [`index_pattern`], [`find_zones`], [`fit_laue_circle`], [`fit_excitation`]; [`ZonePattern`] and
+//! [`expected_pattern`] simulate such patterns.
 
 mod aligned_sum;
 mod amplitude_filter;
@@ -36,6 +40,7 @@ mod ctf_correct;
 mod ctf_gradient;
 mod dose_weight;
 mod drift;
+mod excitation;
 mod exit_wave;
 mod exit_wave_gauge;
 mod exit_wave_linear;
@@ -46,25 +51,34 @@ mod focal_series;
 mod focal_series_function;
 mod frame_spectra;
 mod gain;
+mod holder;
 mod image_lattice;
 mod image_reflections;
+mod indexing;
 mod lattice_ambiguity;
 mod lattice_transform;
+mod laue;
 mod likelihood;
+mod net_fit;
 mod origin_map;
+mod pattern;
 mod plane_group_search;
 mod plane_groups;
 mod plane_lattice;
 mod potential_3d;
 mod power_spectrum;
 mod quadratic;
+mod reflections;
 mod ring_fit;
+mod rocking;
 mod smooth_track;
 mod space_group;
 mod subframe;
 mod thon;
-mod weak_phase;
 mod unit_cell;
+mod weak_phase;
+mod zone;
+mod zone_axis;
 mod zone_bases;
 
 pub use aligned_sum::{AlignedSum, AlignedSumParams, aligned_sum};
@@ -78,6 +92,7 @@ pub use ctf_correct::{Correction, CtfCorrection, CtfCorrectionParams};
 pub use ctf_gradient::{CtfGradient, CtfGradientParams, CtfGradientResult};
 pub use dose_weight::{FrameWeights, ReflectionFading, critical_exposure, reflection_fading};
 pub use drift::{Drift, DriftMethod, DriftParams, LatticeAmbiguity, align_frames};
+pub use excitation::{ExcitationFit, ExcitationParams, FriedelPair, Strengths, cramer_rao, fit_excitation};
 pub use exit_wave::{
     ExitWave, ExitWaveParams, ExitWaveResult, ExitWaveStage, ExitWaveState, FocalFreedom, FocalRegistration,
     FocalVariables, Rescan,
@@ -89,8 +104,12 @@ pub use exit_wave_search::FocalSearch;
 pub use focal_series::{FOCAL_WORDS, FocalImage, FocalSeries, FocalSeriesParams};
 pub use focal_series_function::FocalSeriesFunction;
 pub use gain::{SumQuality, sum_quality};
+pub use holder::{Calibration, Holder, TiltMeasurement, Tilts, calibrate_holder};
 pub use image_lattice::{ImageLattice, ImageLatticeParams, find_image_lattice};
 pub use image_reflections::{PlaneReflection, PlaneReflections, ReflectionsParams, measure_reflections};
+pub use indexing::{IndexParams, IndexedPattern, index_pattern};
+pub use laue::{LaueCircle, LaueParams, fit_laue_circle};
+pub use pattern::{CrystalParams, RecordParams, Reflection, ZonePattern, count_pattern, expected_pattern};
 pub use plane_group_search::{
     PlaneGroupFit, PlaneGroupParams, PlaneGroupRanking, impose_plane_group, rank_plane_groups,
 };
@@ -98,10 +117,14 @@ pub use plane_groups::{PlaneGroup, PlaneMetric, PlaneOperation, PlaneSetting, Pl
 pub use plane_lattice::{PlaneLattice, PlaneLatticeFit, PlaneLatticeParams};
 pub use potential_3d::{CrystalReflection, CrystalReflections, PotentialPeak};
 pub use power_spectrum::{PolarSpectrum, PowerSpectrum, PowerSpectrumParams, RadialSpectrum, Tiles};
+pub use reflections::{Spot, SpotParams, Spots, find_spots};
+pub use rocking::Misorientation;
 pub use smooth_track::SmoothTrack;
 pub use space_group::{SpaceGroup, SpaceOperation};
 pub use subframe::SubframeMotion;
 pub use thon::{Alternative, Thon, ThonCurve, ThonFit, ThonParams};
-pub use weak_phase::{WeakPhase, weak_phase, weak_wave};
 pub use unit_cell::{Bend, UnitCell, UnitCellParams, average_unit_cell, unbend};
+pub use weak_phase::{WeakPhase, weak_phase, weak_wave};
+pub use zone::{ZoneCandidate, ZoneNet, ZoneParams, find_zones};
+pub use zone_axis::{ZoneAxisFit, ZoneAxisParams, find_zone_axis};
 pub use zone_bases::{ZoneBasesParams, zone_bases};
