@@ -6,9 +6,9 @@ mod dense;
 mod detect;
 mod direct_phase;
 mod fft;
+mod hrtem_lattice;
 #[cfg(feature = "io")]
 mod io;
-mod hrtem_lattice;
 mod linalg;
 mod lorentz;
 mod metrics;
