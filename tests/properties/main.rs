@@ -8,6 +8,7 @@ mod direct_phase;
 mod fft;
 #[cfg(feature = "io")]
 mod io;
+mod hrtem_lattice;
 mod linalg;
 mod lorentz;
 mod metrics;
