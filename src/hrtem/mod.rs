@@ -5,6 +5,14 @@
 //!
 //! **The plane lattice**: [`PlaneLattice`], found in the peaks of a spectrum or a diffraction pattern, refined, indexed.
 
+mod excitation;
+mod pattern;
 mod plane_lattice;
+mod rocking;
+mod zone;
 
+pub use excitation::{ExcitationFit, ExcitationParams, FriedelPair, Strengths, cramer_rao, fit_excitation};
+pub use pattern::{CrystalParams, RecordParams, Reflection, ZonePattern, count_pattern, expected_pattern};
 pub use plane_lattice::{PlaneLattice, PlaneLatticeFit, PlaneLatticeParams};
+pub use rocking::Misorientation;
+pub use zone::{ZoneCandidate, ZoneNet, ZoneParams, find_zones};

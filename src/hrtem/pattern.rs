@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::hrtem::rocking::{Misorientation, excitation_error, rocking};
 use crate::hrtem::zone::ZoneNet;
 use crate::num_complex::Complex;
-use crate::optics::{CODATA_2018, checked_wavelength, interaction_parameter};
+use crate::optics::constants::{CODATA_2018, checked_wavelength, interaction_parameter};
 use crate::rng;
 use crate::specimen::{Atoms, Parametrization, ScatteringFactor, Vector, cross, dot, norm};
 use crate::tensor::Tensor;
@@ -252,7 +252,11 @@ impl RecordParams {
             return Err(Error::param("electrons", self.electrons, "0 to 10¹⁵"));
         }
         if !(self.diffuse >= 0.0 && self.ring >= 0.0 && self.diffuse + self.ring <= 1.0) {
-            return Err(Error::param("diffuse", format!("{}, ring {}", self.diffuse, self.ring), "shares of the electrons"));
+            return Err(Error::param(
+                "diffuse",
+                format!("{}, ring {}", self.diffuse, self.ring),
+                "shares of the electrons",
+            ));
         }
         let sizes = [self.diffuse_width, self.ring_radius];
         if !sizes.iter().all(|s| *s > SpatialFrequency::ZERO && s.is_finite()) {
@@ -344,8 +348,10 @@ fn gaussian_share(x: f64, sigma: f64) -> f64 {
     f(x + 0.5) - f(x - 0.5)
 }
 
-/// The error function to 1.2e-7 (Abramowitz and Stegun 7.1.26 has 1.5e-7; this is the rational approximation of Numerical Recipes' kind
-/// replaced by the series below 2 and the continued fraction above).
+/// The error function: its series below 2.5, the continued fraction of its complement above.
+///
+/// # References
+/// M. Abramowitz, I. A. Stegun, *Handbook of Mathematical Functions* (1964), 7.1.5 and 7.1.14.
 fn erf(x: f64) -> f64 {
     let a = x.abs();
     if a > 6.0 {

@@ -75,12 +75,12 @@ pub(crate) fn sphere(q2: f64, lambda: f64) -> f64 {
     lambda * q2 / (1.0 + (1.0 - x).max(0.0).sqrt())
 }
 
-/// Excitation error of layer n at q: `s = w·q − κ(q) − nH`, 1/Å, positive inside the sphere.
+/// Excitation error of layer n at q: `s = w·q − κ(q) − nH √(1 + w²)`, 1/Å, positive inside the sphere.
 ///
-/// The plane of layer n stands at z = nH − w·q over q (to first order in the tilt for the layer's height, exactly for n = 0), the
-/// sphere at −κ; the beam travels along +z.
+/// The plane g·n̂ = nH of a zone axis n̂ stands at z = nH/cos φ − w·q over q, the sphere at −κ; the beam travels along +z.
 pub(crate) fn excitation_error(w: [f64; 2], q: [f64; 2], lambda: f64, height: f64) -> f64 {
-    w[0] * q[0] + w[1] * q[1] - sphere(q[0] * q[0] + q[1] * q[1], lambda) - height
+    let slant = if height == 0.0 { 0.0 } else { height * (1.0 + w[0] * w[0] + w[1] * w[1]).sqrt() };
+    w[0] * q[0] + w[1] * q[1] - sphere(q[0] * q[0] + q[1] * q[1], lambda) - slant
 }
 
 /// Rocking curve of a slab whose thickness T varies with a normal distribution of standard deviation ρT, and its derivatives

@@ -66,9 +66,7 @@ impl ZoneNet {
         let n = n.map(|x| x / common);
         let r = lattice.cartesian(n.map(f64::from));
         let p = lattice.reciprocal();
-        let g = |m: [i32; 3]| -> Vector {
-            std::array::from_fn(|i| (0..3).map(|k| f64::from(m[k]) * p[k][i]).sum())
-        };
+        let g = |m: [i32; 3]| -> Vector { std::array::from_fn(|i| (0..3).map(|k| f64::from(m[k]) * p[k][i]).sum()) };
         let hkl = |m: [i32; 3]| cell.vectors.map(|v| dot(g(m), v).round() as i32);
 
         // Reflections of the layers 0 and 1, short ones.
@@ -93,9 +91,10 @@ impl ZoneNet {
         let b = if obtuse { b.map(|x| -x) } else { b };
         let (ga, gb) = (g(a), g(b));
         let beside = |m: &[i32; 3]| norm(cross(g(*m), r));
-        let &c = above.iter().min_by(|x, y| beside(x).total_cmp(&beside(y))).ok_or_else(|| {
-            Error::param("zone", format!("{zone:?}"), what)
-        })?;
+        let &c = above
+            .iter()
+            .min_by(|x, y| beside(x).total_cmp(&beside(y)))
+            .ok_or_else(|| Error::param("zone", format!("{zone:?}"), what))?;
 
         // Fractions of a and b: the layer's vector without its part along the axis.
         let (aa, ab, bb) = (dot(ga, ga), dot(ga, gb), dot(gb, gb));
@@ -178,12 +177,7 @@ pub struct ZoneCandidate {
 ///
 /// # Errors
 /// [`Error::Param`] for vectors that span no net, or parameters out of range.
-pub fn find_zones(
-    crystal: &Atoms,
-    a: [f64; 2],
-    b: [f64; 2],
-    params: &ZoneParams,
-) -> Result<Vec<ZoneCandidate>, Error> {
+pub fn find_zones(crystal: &Atoms, a: [f64; 2], b: [f64; 2], params: &ZoneParams) -> Result<Vec<ZoneCandidate>, Error> {
     crystal.check()?;
     let (la, lb) = (a[0].hypot(a[1]), b[0].hypot(b[1]));
     let area = (a[1] * b[0] - a[0] * b[1]).abs();
@@ -208,7 +202,9 @@ pub fn find_zones(
             found.push(candidate);
         }
     }
-    found.sort_by(|x, y| x.misfit.total_cmp(&y.misfit).then(x.net.repeat.to_angstrom().total_cmp(&y.net.repeat.to_angstrom())));
+    found.sort_by(|x, y| {
+        x.misfit.total_cmp(&y.misfit).then(x.net.repeat.to_angstrom().total_cmp(&y.net.repeat.to_angstrom()))
+    });
     Ok(found)
 }
 
