@@ -6,13 +6,21 @@
 //! **The plane lattice**: [`PlaneLattice`], found in the peaks of a spectrum or a diffraction pattern, refined, indexed.
 
 mod excitation;
+mod indexing;
+mod laue;
 mod pattern;
 mod plane_lattice;
+mod reflections;
 mod rocking;
 mod zone;
+mod zone_axis;
 
 pub use excitation::{ExcitationFit, ExcitationParams, FriedelPair, Strengths, cramer_rao, fit_excitation};
+pub use indexing::{IndexParams, IndexedPattern, index_pattern};
+pub use laue::{LaueCircle, LaueParams, fit_laue_circle};
 pub use pattern::{CrystalParams, RecordParams, Reflection, ZonePattern, count_pattern, expected_pattern};
 pub use plane_lattice::{PlaneLattice, PlaneLatticeFit, PlaneLatticeParams};
+pub use reflections::{SpotParams, Spot, Spots, find_spots};
 pub use rocking::Misorientation;
 pub use zone::{ZoneCandidate, ZoneNet, ZoneParams, find_zones};
+pub use zone_axis::{ZoneAxisFit, ZoneAxisParams, find_zone_axis};

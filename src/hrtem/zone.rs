@@ -169,8 +169,8 @@ pub struct ZoneCandidate {
 /// The zone axes of a crystal whose nets have the two lengths and the angle that were measured, best first; of axes that
 /// the crystal's symmetry makes equal one is listed.
 ///
-/// χ² = Σ (ln(m lᵢ/Lᵢ)/σ_l)² + ((γ − Γ)/σ_γ)² + (ln m/σ_m)², least over the scale m. Nets of which extinctions hide every second
-/// reflection are tried too, at a price of one standard deviation.
+/// χ² = Σ (ln(m lᵢ/Lᵢ)/σ_l)² + ((γ − Γ)/σ_γ)² + (ln m/σ_m)², least over the scale m. Nets of which extinctions hide all but every second to fourth
+/// reflection are tried too, at a price of 1 or 2 in χ².
 ///
 /// # Units
 /// `a` and `b` in 1/Å, `[y, x]`.
@@ -249,7 +249,7 @@ fn compare(net: ZoneNet, measured: [[f64; 2]; 2], params: &ZoneParams) -> Option
     for &i in &vectors {
         for &j in &vectors {
             let det = i[0] * j[1] - i[1] * j[0];
-            if det == 0 || det.abs() > 2 {
+            if det == 0 || det.abs() > 4 {
                 continue;
             }
             let (u, v) = (at(i), at(j));
@@ -263,7 +263,7 @@ fn compare(net: ZoneNet, measured: [[f64; 2]; 2], params: &ZoneParams) -> Option
             let chi2 = weight * ((x - m).powi(2) + (y - m).powi(2))
                 + prior * m * m
                 + ((angle - gamma) / params.angle.to_rad()).powi(2)
-                + f64::from(det.abs() - 1);
+                + f64::from(det.abs() - 1).min(2.0);
             if best.is_none_or(|(c, ..)| chi2 < c - 1e-9) {
                 best = Some((chi2, m.exp(), [i, j]));
             }
