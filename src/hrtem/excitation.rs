@@ -19,7 +19,7 @@ const FLOOR: f64 = 1e-5;
 /// Pairs that take part in the search; all take part in the last fit.
 const SEARCHED: usize = 160;
 /// Minima of the search that are fitted with all pairs.
-const FINISHED: usize = 4;
+const FINISHED: usize = 5;
 
 /// The counts of two opposite reflections.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -302,23 +302,47 @@ pub fn fit_excitation(
 ) -> Result<ExcitationFit, Error> {
     params.check()?;
     check_pairs(pairs)?;
+    match start {
+        Some(m) => fit_from(pairs, &[m.slope()], Start::Fine, params),
+        None => {
+            let lambda = wavelength(params.energy).to_angstrom();
+            let starts = map_of_tilts(pairs, lambda, params.tilt.to_rad().tan(), params);
+            fit_from(pairs, &starts, Start::Coarse, params)
+        }
+    }
+}
+
+/// How good the starts of a fit are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// To a step of a map: thin slabs come first.
+    Coarse,
+    /// Within a fringe.
+    Fine,
+}
+
+/// The fit from one or several starts w.
+pub(crate) fn fit_from(
+    pairs: &[FriedelPair],
+    starts: &[[f64; 2]],
+    quality: Start,
+    params: &ExcitationParams,
+) -> Result<ExcitationFit, Error> {
+    params.check()?;
+    check_pairs(pairs)?;
     let lambda = wavelength(params.energy).to_angstrom();
     let w_max = params.tilt.to_rad().tan();
     let [t0, t1] = params.thickness.map(|t| t.to_angstrom());
     let bounds = [[-w_max, w_max], [-w_max, w_max], [t0.ln(), t1.ln()], [params.spread[0].ln(), params.spread[1].ln()]];
 
     let quick = ExcitationParams { iterations: params.iterations.min(15), ..*params };
-    let starts: Vec<[f64; 2]> = match start {
-        Some(m) => vec![m.slope()],
-        None => map_of_tilts(pairs, lambda, w_max, params),
-    };
     let strong = telling(pairs, SEARCHED);
     let rho = 0.25f64.clamp(params.spread[0], params.spread[1]).ln();
     let slope_only = [true, true, false, false];
     let mut tried: Vec<(f64, Theta)> = Vec::new();
     for w in starts {
         let mut theta = [w[0], w[1], 0.0, 0.5f64.clamp(params.spread[0], params.spread[1]).ln()];
-        if start.is_none() {
+        if quality == Start::Coarse {
             for t in [80.0f64, 160.0] {
                 theta[2] = t.clamp(t0, t1).ln();
                 theta = descend(&strong, theta, slope_only, &bounds, lambda, &quick)?.0;
@@ -331,7 +355,7 @@ pub fn fit_excitation(
             let first = descend(&strong, first, slope_only, &bounds, lambda, &quick)?.0;
             let (theta, value, ..) = descend(&strong, first, [true; N], &bounds, lambda, &quick)?;
             tried.push((value, theta));
-            t *= 1.35;
+            t *= if quality == Start::Coarse { 1.2 } else { 1.35 };
         }
     }
     // Different minima only: those of the same slopes and thickness are one.

@@ -1,7 +1,7 @@
 //! From spots to an indexed pattern: the lattice, the direct beam among its points, the electrons of each reflection.
 
 use crate::error::Error;
-use crate::hrtem::plane_lattice::{PlaneLattice, PlaneLatticeFit, PlaneLatticeParams};
+use crate::hrtem::plane_lattice::{PlaneLattice, PlaneLatticeParams};
 use crate::hrtem::reflections::{SpotParams, Spots, find_spots};
 use crate::tensor::Tensor;
 
@@ -24,8 +24,8 @@ pub struct IndexedPattern {
     pub spots: Spots,
     /// The lattice, its origin the direct beam; in pixels.
     pub lattice: PlaneLattice,
-    /// The lattice as it was found, with its uncertainty; its origin is another of its points.
-    pub fit: PlaneLatticeFit,
+    /// Root mean square distance between the spots with indices and their lattice points, in pixels.
+    pub rms: f64,
     /// The indices of every spot from the direct beam, none for those beside the lattice.
     pub indices: Vec<Option<[i32; 2]>>,
 }
@@ -67,17 +67,17 @@ pub fn index_pattern(
     let floor = 0.05 * params.spots.spot;
     let weights: Vec<f64> = spots.spots.iter().map(|s| 1.0 / (s.sigma * s.sigma + floor * floor)).collect();
     let fit = PlaneLattice::find(&points, &weights, &PlaneLatticeParams { origin: None, ..params.lattice })?;
-    let centre = match params.centre {
-        Some(c) => c,
-        None => match outstanding(&spots) {
-            Some(c) => c,
-            None => round_background(&spots, &fit.lattice),
-        },
-    };
+    let centre = direct_beam(&spots, &fit.lattice, params);
     let (zero, _) = fit.lattice.nearest(centre);
     let origin = fit.lattice.at(zero.map(f64::from));
     let indices = fit.indices.iter().map(|i| i.map(|[h, k]| [h - zero[0], k - zero[1]])).collect();
-    Ok(IndexedPattern { lattice: PlaneLattice { origin, ..fit.lattice }, spots, fit, indices })
+    Ok(IndexedPattern { lattice: PlaneLattice { origin, ..fit.lattice }, spots, rms: fit.rms, indices })
+}
+
+/// About where the direct beam is: where it is said to be, or the spot that outshines all others, or where the background is round.
+pub(crate) fn direct_beam(spots: &Spots, lattice: &PlaneLattice, params: &IndexParams) -> [f64; 2] {
+    let said = params.centre.or_else(|| outstanding(spots));
+    said.unwrap_or_else(|| round_background(spots, lattice, params.spots.spot))
 }
 
 /// A spot five times as bright as the next and with a fifth of all that the spots hold.
@@ -91,14 +91,18 @@ fn outstanding(spots: &Spots) -> Option<[f64; 2]> {
 }
 
 /// The lattice point about which the background depends on the distance alone, as far as counting allows.
-fn round_background(spots: &Spots, lattice: &PlaneLattice) -> [f64; 2] {
+fn round_background(spots: &Spots, lattice: &PlaneLattice, width: f64) -> [f64; 2] {
     const BLOCK: usize = 4;
+    const RING: f64 = 3.0;
     let &[ny, nx] = spots.electrons.dims() else { return [0.0; 2] };
     // Quiet pixels: away from the spots.
     let mut quiet = spots.usable.as_slice().to_vec();
-    let reach = 0.35 * lattice.lengths()[0];
+    let reach = 0.4 * lattice.lengths()[0];
+    clear_lattice(&mut quiet, [ny, nx], lattice, reach);
+    // The brighter a spot, the wider its skirt: to where 0.03 electrons a pixel are left.
     for s in &spots.spots {
-        clear(&mut quiet, [ny, nx], s.position, reach);
+        let skirt = width * (2.0 * (s.electrons / (0.2 * width * width)).max(1.0).ln()).sqrt();
+        clear(&mut quiet, [ny, nx], s.position, reach.max(skirt));
     }
     let mut blocks: Vec<([f64; 2], f64, f64)> = Vec::new();
     for y in (0..ny).step_by(BLOCK) {
@@ -123,13 +127,12 @@ fn round_background(spots: &Spots, lattice: &PlaneLattice) -> [f64; 2] {
     let b = spots.background.as_slice();
     let top = (0..ny * nx).max_by(|&i, &j| b[i].total_cmp(&b[j])).unwrap_or(0);
     let top = [(top / nx) as f64, (top % nx) as f64];
-    let width = 3.0;
-    let bins = ((ny.max(nx) as f64 * 1.5) / width) as usize + 2;
+    let bins = ((ny.max(nx) as f64 * 1.5) / RING) as usize + 2;
     let limit = 0.25 * ny.min(nx) as f64;
     let likelihood = |c: [f64; 2], blocks: &[([f64; 2], f64, f64)]| {
         let mut sums = vec![[0.0; 2]; bins];
         for (p, n, area) in blocks {
-            let bin = ((p[0] - c[0]).hypot(p[1] - c[1]) / width) as usize;
+            let bin = ((p[0] - c[0]).hypot(p[1] - c[1]) / RING) as usize;
             if bin < bins {
                 sums[bin] = [sums[bin][0] + n, sums[bin][1] + area];
             }
@@ -170,6 +173,24 @@ fn clear(quiet: &mut [bool], [ny, nx]: [usize; 2], at: [f64; 2], reach: f64) {
     }
 }
 
+/// Takes a disc about every lattice point out.
+fn clear_lattice(quiet: &mut [bool], [ny, nx]: [usize; 2], lattice: &PlaneLattice, reach: f64) {
+    let r = lattice.reciprocal();
+    // Every lattice point that can be inside, seen from the middle of the picture.
+    let middle = lattice.nearest([0.5 * ny as f64, 0.5 * nx as f64]).0;
+    let half = 0.5 * (ny as f64).hypot(nx as f64) + lattice.lengths()[1];
+    let most = [r.a, r.b].map(|v| (v[0].hypot(v[1]) * half).ceil().min(2000.0) as i32 + 1);
+    for h in -most[0]..=most[0] {
+        for k in -most[1]..=most[1] {
+            let p = lattice.at([f64::from(middle[0] + h), f64::from(middle[1] + k)]);
+            let inside = p[0] > -reach && p[1] > -reach && p[0] < ny as f64 + reach && p[1] < nx as f64 + reach;
+            if inside {
+                clear(quiet, [ny, nx], p, reach);
+            }
+        }
+    }
+}
+
 /// Counts electrons in discs, and what the background gives to them.
 ///
 /// The background is the mean by distance from the direct beam of all pixels away from lattice points, times the local departure from it:
@@ -194,18 +215,8 @@ impl<'a> DiscCounter<'a> {
         let centre = lattice.origin;
         let mut quiet = spots.usable.as_slice().to_vec();
         let clearing = (3.0 * spot).min(0.45 * lattice.lengths()[0]);
-        // Every lattice point that can be inside.
-        let r = lattice.reciprocal();
         let diagonal = (ny as f64).hypot(nx as f64);
-        let most = [r.a, r.b].map(|v| (v[0].hypot(v[1]) * diagonal).ceil().min(2000.0) as i32);
-        for h in -most[0]..=most[0] {
-            for k in -most[1]..=most[1] {
-                let p = lattice.at([f64::from(h), f64::from(k)]);
-                if p[0] > -clearing && p[1] > -clearing && p[0] < ny as f64 + clearing && p[1] < nx as f64 + clearing {
-                    clear(&mut quiet, [ny, nx], p, clearing);
-                }
-            }
-        }
+        clear_lattice(&mut quiet, [ny, nx], lattice, clearing);
         for s in &spots.spots {
             clear(&mut quiet, [ny, nx], s.position, clearing);
         }
@@ -239,7 +250,7 @@ impl<'a> DiscCounter<'a> {
             0.0
         };
         let profile = (0..bins).map(smooth).collect();
-        let around = (0.8 * lattice.lengths()[0]).clamp(2.0 * radius, 40.0);
+        let around = (0.8 * lattice.lengths()[0]).clamp(2.0 * radius, 20.0f64.max(3.0 * radius));
         DiscCounter { spots, centre, quiet, profile, radius, around }
     }
 

@@ -5,6 +5,9 @@ use crate::hrtem::rocking::Misorientation;
 use crate::optics::wavelength;
 use crate::units::{Angle, Energy, SpatialFrequency};
 
+/// Centres of the grid from the middle to the largest tilt.
+const GRID: i32 = 32;
+
 /// How the circle is fitted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LaueParams {
@@ -16,10 +19,10 @@ pub struct LaueParams {
     pub iterations: usize,
 }
 
-/// 300 keV, to 10°, 50 steps.
+/// 300 keV, to 6°, 50 steps.
 impl Default for LaueParams {
     fn default() -> Self {
-        LaueParams { energy: Energy::kev(300.0), tilt: Angle::deg(10.0), iterations: 50 }
+        LaueParams { energy: Energy::kev(300.0), tilt: Angle::deg(6.0), iterations: 50 }
     }
 }
 
@@ -41,7 +44,7 @@ pub struct LaueCircle {
 /// Fits the circle through the direct beam to reflections.
 ///
 /// Minimised is `Σ Iⱼ ρ(|qⱼ − c| − |c|)` over the centre c, with Cauchy's ρ(d) = ln(1 + d²/δ²) and δ from the median distance: reflections of
-/// other circles (higher layers) and single strong ones count little. The start is the circle of least `Σ I (2c·q − q²)²`. φ follows from
+/// other circles (higher layers) and single strong ones count little. The start is the best of a grid of centres. φ follows from
 /// `r = sin φ/λ`.
 ///
 /// What this fit does not know is that a reflection may be strong because of its structure factor, far from the circle: its answer has a bias
@@ -87,14 +90,14 @@ pub fn fit_laue_circle(q: &[[f64; 2]], intensities: &[f64], params: &LaueParams)
         let fine = det > 1e-9 * (m[0] + m[2]).powi(2);
         fine.then(|| ([(m[2] * r[0] - m[1] * r[1]) / det, (m[0] * r[1] - m[1] * r[0]) / det], m, det))
     };
-    let line = || Error::Data { what: "reflections on one line through the direct beam".into(), index: 0 };
-    let start = |i: &usize| (intensities[*i], q[*i].map(|x| 2.0 * x), norm(q[*i]).powi(2));
-    let (mut c, ..) = solve(&mut used.iter().map(start)).ok_or_else(line)?;
+    let line = |i: &usize| (1.0, q[*i], 0.0);
+    if solve(&mut used.iter().map(line)).is_none() {
+        return Err(Error::Data { what: "reflections on one line through the direct beam".into(), index: 0 });
+    }
     let cap = |c: [f64; 2]| {
         let r = norm(c);
         if r > most { c.map(|x| x * most / r) } else { c }
     };
-    c = cap(c);
 
     let distance = |c: [f64; 2], q: [f64; 2]| norm([q[0] - c[0], q[1] - c[1]]) - norm(c);
     let scale = |c: [f64; 2]| {
@@ -114,6 +117,23 @@ pub fn fit_laue_circle(q: &[[f64; 2]], intensities: &[f64], params: &LaueParams)
         let n = norm(u).max(1e-12);
         [u[0] / n - c[0] / v, u[1] / n - c[1] / v]
     };
+    // Start: the best of a grid of centres, distances of a hundredth of the largest radius counting half.
+    let delta = 0.01 * most;
+    let cost = |c: [f64; 2]| used.iter().map(|&i| intensities[i] * (distance(c, q[i]) / delta).powi(2).ln_1p()).sum::<f64>();
+    let mut best = (f64::INFINITY, [0.0, most]);
+    for i in -GRID..=GRID {
+        for j in -GRID..=GRID {
+            let at = [i, j].map(|i| f64::from(i) * most / f64::from(GRID));
+            // A circle without radius says nothing.
+            if (i, j) != (0, 0) && norm(at) <= most {
+                let value = cost(at);
+                if value < best.0 {
+                    best = (value, at);
+                }
+            }
+        }
+    }
+    let mut c = best.1;
     for _ in 0..params.iterations {
         let delta = scale(c);
         let term = |&i: &usize| {

@@ -6,8 +6,10 @@
 //! **The plane lattice**: [`PlaneLattice`], found in the peaks of a spectrum or a diffraction pattern, refined, indexed.
 
 mod excitation;
+mod holder;
 mod indexing;
 mod laue;
+mod net_fit;
 mod pattern;
 mod plane_lattice;
 mod reflections;
@@ -16,6 +18,7 @@ mod zone;
 mod zone_axis;
 
 pub use excitation::{ExcitationFit, ExcitationParams, FriedelPair, Strengths, cramer_rao, fit_excitation};
+pub use holder::{Calibration, Holder, Tilts, TiltMeasurement, calibrate_holder};
 pub use indexing::{IndexParams, IndexedPattern, index_pattern};
 pub use laue::{LaueCircle, LaueParams, fit_laue_circle};
 pub use pattern::{CrystalParams, RecordParams, Reflection, ZonePattern, count_pattern, expected_pattern};

@@ -3,6 +3,7 @@
 use std::f64::consts::PI;
 
 use crate::error::Error;
+use crate::hrtem::net_fit::turned;
 use crate::hrtem::rocking::{Misorientation, excitation_error, rocking};
 use crate::hrtem::zone::ZoneNet;
 use crate::num_complex::Complex;
@@ -165,7 +166,7 @@ impl ZonePattern {
         let (s, c) = params.rotation.to_rad().sin_cos();
         let mut all = Vec::with_capacity(self.list.len() / 2);
         for &(hkl, layer, [x, y, z], v2) in &self.list {
-            let g = turn(params.tilt.axis(), [z, s * x + c * y, c * x - s * y]);
+            let g = turned(params.tilt.axis(), [z, s * x + c * y, c * x - s * y]);
             let q = [g[1], g[2]];
             // The sphere over q stands at −κ, the reflection at g_z.
             let e = excitation_error([0.0; 2], q, lambda, g[0]);
@@ -178,17 +179,6 @@ impl ZonePattern {
         all.iter_mut().for_each(|r| r.share /= total);
         Ok(all)
     }
-}
-
-/// A vector `[z, y, x]` turned by the shortest rotation that takes z to the unit vector n.
-fn turn(n: Vector, v: Vector) -> Vector {
-    // Rodrigues about k = z × n: v c + k × v + k (k·v)/(1 + c), c = n_z.
-    let z = [1.0, 0.0, 0.0];
-    let k = cross(z, n);
-    let c = n[0];
-    let kv = cross(k, v);
-    let along = dot(k, v) / (1.0 + c);
-    std::array::from_fn(|i| v[i] * c + kv[i] + k[i] * along)
 }
 
 /// How reflections are recorded.
@@ -396,15 +386,6 @@ mod tests {
         for (x, want) in [(0.5, 0.5204998778), (1.0, 0.8427007929), (2.0, 0.9953222650), (3.0, 0.9999779095)] {
             assert!((erf(x) - want).abs() < 1e-10 && (erf(-x) + want).abs() < 1e-10, "{x}: {}", erf(x));
         }
-    }
-
-    #[test]
-    fn the_turned_crystal_keeps_lengths_and_takes_its_axis_along() {
-        let n = Misorientation::new(Angle::deg(5.0), Angle::deg(70.0)).axis();
-        let z = turn(n, [1.0, 0.0, 0.0]);
-        assert!((0..3).all(|i| (z[i] - n[i]).abs() < 1e-15));
-        let v = turn(n, [0.3, -1.0, 0.7]);
-        assert!((norm(v) - norm([0.3, -1.0, 0.7])).abs() < 1e-15);
     }
 
     #[test]

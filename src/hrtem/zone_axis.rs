@@ -1,10 +1,12 @@
 //! From a diffraction pattern to the misorientation of the nearest zone axis.
 
 use crate::error::Error;
-use crate::hrtem::excitation::{ExcitationFit, ExcitationParams, FriedelPair, fit_excitation};
-use crate::hrtem::indexing::{DiscCounter, IndexParams, IndexedPattern, index_pattern};
+use crate::hrtem::excitation::{ExcitationFit, ExcitationParams, FriedelPair, Start, fit_from};
+use crate::hrtem::indexing::{DiscCounter, IndexParams, IndexedPattern, direct_beam, index_pattern};
 use crate::hrtem::laue::{LaueCircle, LaueParams, fit_laue_circle};
+use crate::hrtem::net_fit::{LAYERS, NetFit};
 use crate::hrtem::plane_lattice::PlaneLattice;
+use crate::hrtem::reflections::{Spot, Spots, find_spots};
 use crate::hrtem::rocking::{Misorientation, excitation_error};
 use crate::hrtem::zone::{ZoneCandidate, ZoneNet, ZoneParams, find_zones};
 use crate::optics::wavelength;
@@ -58,8 +60,10 @@ pub struct ZoneAxisFit {
     pub circle: Option<LaueCircle>,
     /// The fit of the excitation errors: the answer.
     pub fit: ExcitationFit,
-    /// The zone axis, where a crystal was given and its nets fit.
-    pub zone: Option<ZoneCandidate>,
+    /// The zone axis, where a crystal was given and one of its nets fits.
+    pub zone: Option<ZoneNet>,
+    /// Measured lengths over those of the crystal, where it is known; the fit has taken it into account.
+    pub scale: Option<f64>,
     /// The pairs that were fitted.
     pub pairs: Vec<FriedelPair>,
     /// All electrons that were recorded.
@@ -93,139 +97,241 @@ pub fn find_zone_axis(
         return Err(Error::param("params", format!("pixel, limit, reach {sizes:?}"), "positive sizes, at least a round"));
     }
     let pixel = params.pixel.to_per_angstrom();
-    let indexed = index_pattern(pattern, mask, &params.index)?;
-    let lattice = indexed.lattice;
-
-    // The circle through the spots of the lattice, without the direct beam.
-    let spots: Vec<([f64; 2], f64)> = indexed
-        .spots
-        .spots
-        .iter()
-        .zip(&indexed.indices)
-        .filter(|(_, i)| i.is_some_and(|i| i != [0, 0]))
-        .map(|(s, _)| ([0, 1].map(|k| (s.position[k] - lattice.origin[k]) * pixel), s.electrons))
-        .collect();
-    let (q, electrons): (Vec<_>, Vec<_>) = spots.into_iter().unzip();
-    let laue = LaueParams { energy: params.excitation.energy, ..LaueParams::default() };
-    let circle = fit_laue_circle(&q, &electrons, &laue).ok();
-
-    let zone = match crystal {
-        Some(crystal) => recognise(crystal, &lattice, pixel, params)?,
-        None => None,
-    };
-    let layers = Layers::new(&lattice, zone.as_ref(), pixel);
     let spot = params.index.spots.spot;
-    let radius = (2.5 * spot).min(0.45 * layers.net.lengths()[0]);
-    let counter = DiscCounter::new(&indexed.spots, &layers.net, spot, radius);
+    let lambda = wavelength(params.excitation.energy).to_angstrom();
 
-    // First the zeroth layer, wherever it may be excited; then what the tilt says is near the sphere.
-    let first = layers.pairs(&counter, None, 0, params);
-    let mut fit = fit_excitation(&first, None, &params.excitation)?;
-    let mut pairs = first;
+    // With a zone axis that is named the net is known; else the lattice of the spots says which it is.
+    let named = match (crystal, params.zone) {
+        (Some(crystal), Some(zone)) => Some(ZoneNet::new(crystal, zone)?),
+        _ => None,
+    };
+    let mut candidate: Option<ZoneCandidate> = None;
+    let mut indexed = match &named {
+        Some(_) => None,
+        None => Some(index_pattern(pattern, mask, &params.index)?),
+    };
+    if let (Some(crystal), Some(indexed), None) = (crystal, &indexed, &named) {
+        let [a, b] = [indexed.lattice.a, indexed.lattice.b].map(|v| v.map(|x| x * pixel));
+        candidate = find_zones(crystal, a, b, &params.zones)?.into_iter().next();
+    }
+    let net = named.or(candidate.as_ref().map(|c| c.net.clone()));
+    let spots = match &indexed {
+        Some(indexed) => indexed.spots.clone(),
+        None => find_spots(pattern, mask, &params.index.spots)?,
+    };
+    let mut layers = match &net {
+        Some(net) => {
+            let beam = |lattice: &PlaneLattice| direct_beam(&spots, lattice, &params.index);
+            Layers::Known(NetFit::new(net, &spots, spot, pixel, params.zones.scale, lambda, beam)?)
+        }
+        None => match &indexed {
+            Some(indexed) => Layers::Flat(indexed.lattice),
+            None => return Err(Error::param("zone", format!("{:?}", params.zone), "an axis of a crystal")),
+        },
+    };
+    let clear = layers.lattice();
+    let radius = (2.5 * spot).min(0.45 * clear.lengths()[0]);
+    let counter = DiscCounter::new(&spots, &clear, spot, radius);
+
+    // Starts: tilts at which the spots are where the sphere is. Of the fits from each the one that leaves least is taken.
+    let mut best: Option<(ExcitationFit, Vec<FriedelPair>)> = None;
+    for w in layers.starts(&spots, params) {
+        let tilt = Misorientation::from_slope(w);
+        let chosen = layers.pairs(&counter, tilt, params);
+        let Ok(fit) = fit_from(&chosen, &[w], Start::Coarse, &params.excitation) else { continue };
+        if best.as_ref().is_none_or(|(b, _)| fit.deviance < b.deviance) {
+            best = Some((fit, chosen));
+        }
+    }
+    let none = || Error::Data { what: "no tilt at which three Friedel pairs are near the sphere".into(), index: 0 };
+    let (mut fit, mut pairs) = best.ok_or_else(none)?;
     for _ in 0..params.rounds {
-        let chosen = layers.pairs(&counter, Some(fit.tilt), 4, params);
-        let Ok(next) = fit_excitation(&chosen, Some(fit.tilt), &params.excitation) else { break };
+        if let Layers::Known(net) = &mut layers {
+            net.refine(&spots, spot, Some(fit.tilt));
+        }
+        let chosen = layers.pairs(&counter, fit.tilt, params);
+        // More than counting statistics are left: perhaps another thickness fits better.
+        let quality = if fit.deviance > 1.3 { Start::Coarse } else { Start::Fine };
+        let Ok(next) = fit_from(&chosen, &[fit.tilt.slope()], quality, &params.excitation) else { break };
         let moved = next.tilt.angle_to(&fit.tilt);
         (fit, pairs) = (next, chosen);
         if moved < 0.1 * fit.sigma_phi {
             break;
         }
     }
-    let electrons = indexed.spots.electrons.as_slice().iter().sum();
-    Ok(ZoneAxisFit { indexed, circle, fit, zone, pairs, electrons })
-}
 
-/// The zone axis that was named, or the best of the crystal's.
-fn recognise(
-    crystal: &Atoms,
-    lattice: &PlaneLattice,
-    pixel: f64,
-    params: &ZoneAxisParams,
-) -> Result<Option<ZoneCandidate>, Error> {
-    let [a, b] = [lattice.a, lattice.b].map(|v| v.map(|x| x * pixel));
-    // A named axis may fit badly: it is taken all the same.
-    let wide = ZoneParams { misfit: if params.zone.is_some() { 1e6 } else { params.zones.misfit }, ..params.zones };
-    let zones = find_zones(crystal, a, b, &wide)?;
-    let Some(named) = params.zone else { return Ok(zones.into_iter().next()) };
-    let net = ZoneNet::new(crystal, named)?;
-    let same = |c: &ZoneCandidate| {
-        (0..2).all(|i| (c.net.lengths[i] / net.lengths[i] - 1.0).abs() < 1e-6)
-            && (c.net.angle - net.angle).to_rad().abs() < 1e-6
-            && (c.net.layer / net.layer - 1.0).abs() < 1e-6
+    let lattice = layers.lattice();
+    if let Layers::Known(net) = &layers {
+        let tolerance = params.index.lattice.tolerance * lattice.lengths()[0];
+        let index = |s: &Spot| {
+            let (i, d) = lattice.nearest(s.position);
+            (d <= tolerance).then_some(i)
+        };
+        let indices = spots.spots.iter().map(index).collect();
+        indexed = Some(IndexedPattern { spots: spots.clone(), lattice, rms: net.rms, indices });
+    }
+    let Some(indexed) = indexed else { return Err(Error::param("zone", "none", "an axis of a crystal")) };
+
+    // The plain circle through the spots, without the direct beam.
+    let beside = indexed.spots.spots.iter().zip(&indexed.indices).filter(|(_, i)| i.is_some_and(|i| i != [0, 0]));
+    let (q, electrons): (Vec<_>, Vec<_>) = beside
+        .map(|(s, _)| ([0, 1].map(|k| (s.position[k] - lattice.origin[k]) * pixel), s.electrons))
+        .unzip();
+    let laue = LaueParams { energy: params.excitation.energy, ..LaueParams::default() };
+    let circle = fit_laue_circle(&q, &electrons, &laue).ok();
+    let scale = match &layers {
+        Layers::Known(net) => Some(net.scale()),
+        Layers::Flat(_) => None,
     };
-    Ok(zones.into_iter().find(same).map(|c| ZoneCandidate { net, ..c }))
+    let electrons = indexed.spots.electrons.as_slice().iter().sum();
+    Ok(ZoneAxisFit { indexed, circle, fit, zone: net, scale, pairs, electrons })
 }
 
 /// The reflections of a zone axis as the pattern shows them.
-struct Layers {
-    /// The net of the zeroth layer in pixels, extinct reflections included.
-    net: PlaneLattice,
-    /// Distance between layers and the place of the first on the net; none when the crystal is not known.
-    above: Option<(f64, [f64; 2])>,
-    pixel: f64,
+enum Layers {
+    /// One layer, as it was measured: the crystal is not known.
+    Flat(PlaneLattice),
+    /// All layers of a known net.
+    Known(NetFit),
 }
 
 impl Layers {
-    fn new(lattice: &PlaneLattice, zone: Option<&ZoneCandidate>, pixel: f64) -> Self {
-        let Some(zone) = zone else { return Layers { net: *lattice, above: None, pixel } };
-        // measured = M · net, so the net's own vectors are M⁻¹ · measured.
-        let [[p, q], [r, s]] = zone.matrix.map(|m| m.map(f64::from));
-        let det = p * s - q * r;
-        let a = [0, 1].map(|i| (s * lattice.a[i] - q * lattice.b[i]) / det);
-        let b = [0, 1].map(|i| (p * lattice.b[i] - r * lattice.a[i]) / det);
-        let net = PlaneLattice { origin: lattice.origin, a, b };
-        Layers { net, above: Some((zone.net.layer.to_per_angstrom(), zone.net.offset)), pixel }
+    /// All points where reflections may be, in pixels.
+    fn lattice(&self) -> PlaneLattice {
+        match self {
+            Layers::Flat(lattice) => *lattice,
+            Layers::Known(net) => net.union(),
+        }
     }
 
-    /// The Friedel pairs of the layers −most … most; near the sphere, where a tilt is known.
-    fn pairs(
-        &self,
-        counter: &DiscCounter<'_>,
-        tilt: Option<Misorientation>,
-        most: i32,
-        params: &ZoneAxisParams,
-    ) -> Vec<FriedelPair> {
+    /// Slopes w at which the spots are where the sphere is: the largest of
+    /// `L(w) = Σ_spots ln(P(s) + ε) − n ln Σ_points (P(s) + ε)`, with s that of the layer nearest to the sphere, P = 1/(1 + 2(πsT)²) for
+    /// T = 150 Å, and ε = 0.02 for spots that are no reflections of this crystal.
+    fn starts(&self, spots: &Spots, params: &ZoneAxisParams) -> Vec<[f64; 2]> {
+        const T: f64 = 150.0;
+        const EPSILON: f64 = 0.02;
         let lambda = wavelength(params.excitation.energy).to_angstrom();
+        let pixel = params.pixel.to_per_angstrom();
+        let net = self.lattice();
+        let &[ny, nx] = spots.electrons.dims() else { return Vec::new() };
+        // Every point of the net with its lowest layer, and how far the next of the same place is.
+        let (dual, limit) = (net.reciprocal(), params.limit.to_per_angstrom());
+        let bounds = [dual.a, dual.b].map(|v| (v[0].hypot(v[1]) * limit / pixel).ceil().min(1000.0) as i32 + 1);
+        let layer = |h: i32, k: i32| match self {
+            Layers::Flat(_) => Some((0.0, f64::INFINITY)),
+            Layers::Known(net) => net.layer_of([h, k]),
+        };
+        // q, height of the layer, distance to the next, whether there is a spot.
+        let mut sites: Vec<([f64; 2], f64, f64)> = Vec::new();
+        for h in -bounds[0]..=bounds[0] {
+            for k in -bounds[1]..=bounds[1] {
+                let p = net.at([f64::from(h), f64::from(k)]);
+                let q = [0, 1].map(|i| (p[i] - net.origin[i]) * pixel);
+                let seen = p[0] >= 0.0 && p[1] >= 0.0 && p[0] < ny as f64 && p[1] < nx as f64;
+                let seen = seen && spots.usable.as_slice()[p[0] as usize * nx + p[1] as usize];
+                if let (true, true, Some((height, next))) = (seen, q[0].hypot(q[1]) <= limit && [h, k] != [0, 0], layer(h, k)) {
+                    sites.push((q, height, next));
+                }
+            }
+        }
+        let tolerance = params.index.lattice.tolerance * net.lengths()[0];
+        let mut found: Vec<([f64; 2], f64, f64)> = Vec::new();
+        for s in &spots.spots {
+            let (i, d) = net.nearest(s.position);
+            let q = [0, 1].map(|k| (s.position[k] - net.origin[k]) * pixel);
+            if let (true, Some((height, next))) = (d <= tolerance && i != [0, 0] && q[0].hypot(q[1]) <= limit, layer(i[0], i[1])) {
+                found.push((q, height, next));
+            }
+        }
+        let curve = |w: [f64; 2], &(q, height, next): &([f64; 2], f64, f64)| {
+            let s = excitation_error(w, q, lambda, height);
+            let s = if next.is_finite() { s - next * (s / next).round() } else { s };
+            1.0 / (1.0 + 2.0 * (std::f64::consts::PI * s * T).powi(2)) + EPSILON
+        };
+        let value = |w: [f64; 2]| {
+            let all: f64 = sites.iter().map(|s| curve(w, s)).sum();
+            found.iter().map(|s| curve(w, s).ln()).sum::<f64>() - found.len() as f64 * all.max(1e-9).ln()
+        };
+        let w_max = params.excitation.tilt.to_rad().tan();
+        let half = (w_max / 0.003).ceil().clamp(4.0, 60.0) as i32;
+        let mut all = Vec::new();
+        for i in -half..=half {
+            for j in -half..=half {
+                let w = [i, j].map(|i| f64::from(i) * w_max / f64::from(half));
+                if w[0].hypot(w[1]) <= w_max * 1.01 {
+                    all.push((value(w), w));
+                }
+            }
+        }
+        all.sort_by(|a, b| b.0.total_cmp(&a.0));
+        let mut starts: Vec<[f64; 2]> = Vec::new();
+        for (_, w) in all {
+            let far = |v: &[f64; 2]| (w[0] - v[0]).hypot(w[1] - v[1]) > 0.012;
+            if starts.iter().all(far) {
+                starts.push(w);
+            }
+            if starts.len() == 3 {
+                break;
+            }
+        }
+        starts
+    }
+
+    /// The Friedel pairs of all layers that a tilt brings near the sphere.
+    fn pairs(&self, counter: &DiscCounter<'_>, tilt: Misorientation, params: &ZoneAxisParams) -> Vec<FriedelPair> {
+        let lambda = wavelength(params.excitation.energy).to_angstrom();
+        let pixel = params.pixel.to_per_angstrom();
         let (limit, reach) = (params.limit.to_per_angstrom(), params.reach.to_per_angstrom());
-        let w = tilt.map_or([0.0; 2], |t| t.slope());
-        let (height, offset) = self.above.unwrap_or((0.0, [0.0; 2]));
-        let most = if self.above.is_some() { most } else { 0 };
-        let lengths = [self.net.reciprocal().a, self.net.reciprocal().b].map(|v| v[0].hypot(v[1]));
-        let bounds = lengths.map(|l| (l * limit / self.pixel).ceil().min(1000.0) as i32 + 1);
+        let w = tilt.slope();
+        // The net in 1/Å, in the frame of the fit or of the pattern.
+        let (net, height) = match self {
+            Layers::Flat(l) => ([l.a, l.b].map(|v| v.map(|x| x * pixel)), 0.0),
+            Layers::Known(n) => ([n.a, n.b], n.height),
+        };
+        let [a, b] = net;
+        let flat = PlaneLattice { origin: [0.0; 2], a, b };
+        let (most, offset) = match self {
+            Layers::Known(n) => (LAYERS, flat.fraction(n.offset)),
+            Layers::Flat(_) => (0, [0.0; 2]),
+        };
+        let dual = flat.reciprocal();
+        let bounds = [dual.a, dual.b].map(|v| (v[0].hypot(v[1]) * limit * 1.05).ceil().min(1000.0) as i32 + 1);
         // The nearest layer whose reflections stand over the same points of the net.
         let whole = |k: i32| offset.iter().all(|f| (f64::from(k) * f - (f64::from(k) * f).round()).abs() < 0.1);
-        let rival = (1..=8).find(|&k| whole(k)).map_or(f64::INFINITY, |k| f64::from(k) * height);
-        let rival = if height > 0.0 { rival } else { f64::INFINITY };
+        let rival = (1..=8).find(|&k| height > 0.0 && whole(k)).map_or(f64::INFINITY, |k| f64::from(k) * height);
+        let place = |f: [f64; 2], n: i32| {
+            let g = flat.at(f);
+            match self {
+                Layers::Flat(_) => g,
+                Layers::Known(net) => net.place(g, f64::from(n), tilt),
+            }
+        };
+        let on_pattern = |q: [f64; 2]| match self {
+            Layers::Flat(l) => [0, 1].map(|i| l.origin[i] + q[i] / pixel),
+            Layers::Known(net) => net.pixel_of(q),
+        };
         let mut pairs = Vec::new();
         for n in 0..=most {
             let nh = f64::from(n) * height;
-            // A tilted layer's points are moved along the tilt.
-            let slant = (1.0 + w[0] * w[0] + w[1] * w[1]).sqrt();
-            let shift = w.map(|w| nh * w / slant);
             for h in -bounds[0]..=bounds[0] {
                 for k in -bounds[1]..=bounds[1] {
                     if n == 0 && [h, k] <= [0, 0] {
                         continue;
                     }
-                    let f = [f64::from(h) + f64::from(n) * offset[0], f64::from(k) + f64::from(n) * offset[1]];
-                    let q: [f64; 2] =
-                        [0, 1].map(|i| (f[0] * self.net.a[i] + f[1] * self.net.b[i]) * self.pixel + shift[i]);
+                    let q = place([0, 1].map(|i| f64::from([h, k][i]) + f64::from(n) * offset[i]), n);
                     let q2 = q[0] * q[0] + q[1] * q[1];
                     if q2 > limit * limit || q2 < 1e-12 {
                         continue;
                     }
-                    if tilt.is_some() {
-                        let s = [1.0, -1.0].map(|x| excitation_error(w, q.map(|q| x * q), lambda, x * nh));
-                        let near = s[0].abs().min(s[1].abs()) <= reach;
-                        let own = |s: f64| 3.0 * s.abs() < (s - rival).abs().min((s + rival).abs());
-                        if !(near && own(s[0]) && own(s[1])) {
-                            continue;
-                        }
+                    let s = [1.0, -1.0].map(|x| excitation_error(w, q.map(|q| x * q), lambda, x * nh));
+                    let near = s[0].abs().min(s[1].abs()) <= reach;
+                    let own = |s: f64| 3.0 * s.abs() < (s - rival).abs().min((s + rival).abs());
+                    if !(near && own(s[0]) && own(s[1])) {
+                        continue;
                     }
-                    let at = |x: f64| [0, 1].map(|i| self.net.origin[i] + x * q[i] / self.pixel);
-                    if let (Some(plus), Some(minus)) = (counter.count(at(1.0)), counter.count(at(-1.0))) {
-                        let (counts, background) = ([plus[0], minus[0]], [plus[1], minus[1]]);
-                        pairs.push(FriedelPair { q, height: nh, counts, background });
+                    let minus = q.map(|q| -q);
+                    if let (Some(p), Some(m)) = (counter.count(on_pattern(q)), counter.count(on_pattern(minus))) {
+                        pairs.push(FriedelPair { q, height: nh, counts: [p[0], m[0]], background: [p[1], m[1]] });
                     }
                 }
             }
