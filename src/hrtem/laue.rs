@@ -76,7 +76,10 @@ pub fn fit_laue_circle(q: &[[f64; 2]], intensities: &[f64], params: &LaueParams)
     // The direct beam itself says nothing.
     let used: Vec<usize> = (0..q.len()).filter(|&i| intensities[i] > 0.0 && norm(q[i]) > 1e-6).collect();
     if used.len() < 3 {
-        return Err(Error::Data { what: format!("{} reflections for a Laue circle, at least 3", used.len()), index: 0 });
+        return Err(Error::Data {
+            what: format!("{} reflections for a Laue circle, at least 3", used.len()),
+            index: 0,
+        });
     }
 
     // Normal equations of a weighted fit of b = J c, 2 × 2.
@@ -119,7 +122,8 @@ pub fn fit_laue_circle(q: &[[f64; 2]], intensities: &[f64], params: &LaueParams)
     };
     // Start: the best of a grid of centres, distances of a hundredth of the largest radius counting half.
     let delta = 0.01 * most;
-    let cost = |c: [f64; 2]| used.iter().map(|&i| intensities[i] * (distance(c, q[i]) / delta).powi(2).ln_1p()).sum::<f64>();
+    let cost =
+        |c: [f64; 2]| used.iter().map(|&i| intensities[i] * (distance(c, q[i]) / delta).powi(2).ln_1p()).sum::<f64>();
     let mut best = (f64::INFINITY, [0.0, most]);
     for i in -GRID..=GRID {
         for j in -GRID..=GRID {

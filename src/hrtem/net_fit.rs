@@ -71,8 +71,7 @@ impl NetFit {
         if places.len() < 4 {
             return Err(Error::Data { what: format!("{} spots for a net, at least 4", places.len()), index: 0 });
         }
-        let weights: Vec<f64> =
-            spots.spots.iter().map(|s| 1.0 / (s.sigma * s.sigma + 0.25 * spot * spot)).collect();
+        let weights: Vec<f64> = spots.spots.iter().map(|s| 1.0 / (s.sigma * s.sigma + 0.25 * spot * spot)).collect();
 
         // Direction and scale: steps that move the outermost spots by an eighth of the net.
         let middle = [0, 1].map(|i| places.iter().map(|p| p[i]).sum::<f64>() / places.len() as f64);

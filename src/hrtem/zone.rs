@@ -298,12 +298,13 @@ mod tests {
     #[test]
     fn every_axis_is_recognised_by_its_own_net() {
         let crystal = crystals::uio_66();
+        let params = ZoneParams { repeat: Length::angstrom(60.0), ..ZoneParams::default() };
         for zone in [[0, 0, 1], [1, 1, 0], [1, 1, 1], [2, 1, 0], [2, 1, 1]] {
             let net = ZoneNet::new(&crystal, zone).unwrap();
             let [la, lb] = net.lengths.map(|l| l.to_per_angstrom() * 1.003);
             let (s, c) = net.angle.to_rad().sin_cos();
             // Turned by a right angle, b on the other side.
-            let zones = find_zones(&crystal, [la, 0.0], [lb * c, lb * s], &ZoneParams::default()).unwrap();
+            let zones = find_zones(&crystal, [la, 0.0], [lb * c, lb * s], &params).unwrap();
             let mut found = zones[0].net.zone.map(i32::abs);
             found.sort_unstable();
             let mut wanted = zone;

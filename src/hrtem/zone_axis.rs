@@ -94,7 +94,11 @@ pub fn find_zone_axis(
     params.excitation.check()?;
     let sizes = [params.pixel, params.limit, params.reach];
     if !sizes.iter().all(|s| *s > SpatialFrequency::ZERO && s.is_finite()) || params.rounds == 0 {
-        return Err(Error::param("params", format!("pixel, limit, reach {sizes:?}"), "positive sizes, at least a round"));
+        return Err(Error::param(
+            "params",
+            format!("pixel, limit, reach {sizes:?}"),
+            "positive sizes, at least a round",
+        ));
     }
     let pixel = params.pixel.to_per_angstrom();
     let spot = params.index.spots.spot;
@@ -174,9 +178,8 @@ pub fn find_zone_axis(
 
     // The plain circle through the spots, without the direct beam.
     let beside = indexed.spots.spots.iter().zip(&indexed.indices).filter(|(_, i)| i.is_some_and(|i| i != [0, 0]));
-    let (q, electrons): (Vec<_>, Vec<_>) = beside
-        .map(|(s, _)| ([0, 1].map(|k| (s.position[k] - lattice.origin[k]) * pixel), s.electrons))
-        .unzip();
+    let (q, electrons): (Vec<_>, Vec<_>) =
+        beside.map(|(s, _)| ([0, 1].map(|k| (s.position[k] - lattice.origin[k]) * pixel), s.electrons)).unzip();
     let laue = LaueParams { energy: params.excitation.energy, ..LaueParams::default() };
     let circle = fit_laue_circle(&q, &electrons, &laue).ok();
     let scale = match &layers {
@@ -229,7 +232,9 @@ impl Layers {
                 let q = [0, 1].map(|i| (p[i] - net.origin[i]) * pixel);
                 let seen = p[0] >= 0.0 && p[1] >= 0.0 && p[0] < ny as f64 && p[1] < nx as f64;
                 let seen = seen && spots.usable.as_slice()[p[0] as usize * nx + p[1] as usize];
-                if let (true, true, Some((height, next))) = (seen, q[0].hypot(q[1]) <= limit && [h, k] != [0, 0], layer(h, k)) {
+                if let (true, true, Some((height, next))) =
+                    (seen, q[0].hypot(q[1]) <= limit && [h, k] != [0, 0], layer(h, k))
+                {
                     sites.push((q, height, next));
                 }
             }
@@ -239,7 +244,9 @@ impl Layers {
         for s in &spots.spots {
             let (i, d) = net.nearest(s.position);
             let q = [0, 1].map(|k| (s.position[k] - net.origin[k]) * pixel);
-            if let (true, Some((height, next))) = (d <= tolerance && i != [0, 0] && q[0].hypot(q[1]) <= limit, layer(i[0], i[1])) {
+            if let (true, Some((height, next))) =
+                (d <= tolerance && i != [0, 0] && q[0].hypot(q[1]) <= limit, layer(i[0], i[1]))
+            {
                 found.push((q, height, next));
             }
         }
