@@ -322,7 +322,7 @@ fn report(
         }
     }
     panel.add(Cell::Plot(Plot {
-        title: "Share of the stronger side in Friedel pairs".into(),
+        title: "Share of the side of q in its Friedel pair".into(),
         x_label: "w·q − nH / 10⁻³ Å⁻¹".into(),
         y_label: "I(q)/(I(q) + I(−q))".into(),
         y_range: Some([-0.1, 1.1]),

@@ -44,7 +44,8 @@ impl IndexedPattern {
 
 /// Finds spots, their lattice and the direct beam.
 ///
-/// The direct beam is a lattice point. Where it is not recorded, it is the point c that makes the background rounder than any other:
+/// The direct beam is a lattice point. Where it is not recorded, it is the point c, one that cannot be used if there is any (beam stop, saturation), that
+/// makes the background rounder than any other:
 /// with n_j the electrons of blocks of quiet pixels and m(|r_j − c|) their mean by distance, the one of the largest Poisson likelihood
 /// `Σ n_j ln m(|r_j − c|)`.
 ///
@@ -144,20 +145,22 @@ fn round_background(spots: &Spots, lattice: &PlaneLattice, width: f64) -> [f64; 
     blocks.retain(|b| near(&b.0));
     let (middle, _) = lattice.nearest(top);
     let steps = (limit / lattice.lengths()[0].max(1.0)).ceil().min(40.0) as i32;
-    let mut best = (f64::NEG_INFINITY, top);
+    // A direct beam that nobody sees is covered or saturated: such points first, any point where there are none.
+    let covered = |c: [f64; 2]| !spots.usable.as_slice()[c[0] as usize * nx + c[1] as usize];
+    let mut best = (false, f64::NEG_INFINITY, top);
     for i in -steps..=steps {
         for j in -steps..=steps {
-            let c = lattice.at([f64::from(middle[0] + i), f64::from(middle[1] + j)]);
+            let c = lattice.at([f64::from(middle[0] + i), f64::from(middle[1] + j)]).map(f64::round);
             let inside = c[0] >= 0.0 && c[1] >= 0.0 && c[0] < ny as f64 && c[1] < nx as f64;
-            if inside && (c[0] - top[0]).hypot(c[1] - top[1]) <= limit {
-                let l = likelihood(c, &blocks);
-                if l > best.0 {
-                    best = (l, c);
+            if inside && (c[0] - top[0]).hypot(c[1] - top[1]) <= limit && (covered(c) || !best.0) {
+                let (hidden, l) = (covered(c), likelihood(c, &blocks));
+                if (hidden && !best.0) || l > best.1 {
+                    best = (hidden, l, c);
                 }
             }
         }
     }
-    best.1
+    best.2
 }
 
 /// Takes a disc of pixels out.

@@ -6,6 +6,7 @@ mod dense;
 mod detect;
 mod direct_phase;
 mod fft;
+mod hrtem_zone;
 #[cfg(feature = "io")]
 mod io;
 mod hrtem_lattice;
