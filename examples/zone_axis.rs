@@ -40,6 +40,7 @@ zone_axis [PATTERN]: the misorientation of the nearest zone axis, and the tilts 
   --phi-deg P --azimuth-deg A --thickness-nm T --electrons N --seed S   the simulated pattern (2, 40, 30, 5e5, 1)
   --study N                N simulated patterns a crystal and dose: the table of errors
   --dynamical N            N patterns by multislice: the error that dynamical diffraction makes
+  --verbose                a line for each pattern of these two
   --structures DIR         folder of UIO-66.cif and MFI_SI.cif (default ../shared/data/structures)
   --out DIR                where the PNG and the arrays (.npy) go (default out/zone_axis)
 
@@ -73,7 +74,7 @@ const NAMES: [&str; 24] = [
 ];
 
 fn main() -> Result<(), Failure> {
-    let options = Options::read(HELP, &NAMES, &[])?;
+    let options = Options::read(HELP, &NAMES, &["verbose"])?;
     let out = options.out("out/zone_axis")?;
     let (study, dynamical): (u64, u64) = (options.get("study", 0)?, options.get("dynamical", 0)?);
     let line = if study + dynamical > 0 { errors(&options, study, dynamical, &out)? } else { one(&options, &out)? };
@@ -447,6 +448,11 @@ fn errors(options: &Options, study: u64, dynamical: u64, out: &Path) -> Result<s
                     continue;
                 };
                 let error = (found.fit.tilt.phi() - tilt.phi()).abs().to_deg();
+                if options.flag("verbose") {
+                    let b = bound(Strengths::Free)?;
+                    let f = &found.fit;
+                    eprintln!("{k} φ {:.2} az {:.0} T {:.1} error {error:.4} bound {b:.4} σ {:.4} T {:.1} ρ {:.3} D {:.2} pairs {} centre off {:.2} {:.2}", tilt.phi().to_deg(), tilt.azimuth().to_deg(), thickness.to_nm(), f.sigma_phi.to_deg(), f.thickness.to_nm(), f.spread, f.deviance, f.pairs, found.indexed.centre()[0] - centre[0], found.indexed.centre()[1] - centre[1]);
+                }
                 (table.bound.push(bound(Strengths::Free)?), table.known.push(bound(Strengths::Known)?));
                 table.phi.push(error);
                 table.ratio.push(error / table.bound[table.bound.len() - 1]);

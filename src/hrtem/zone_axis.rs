@@ -35,7 +35,7 @@ pub struct ZoneAxisParams {
     pub rounds: usize,
 }
 
-/// 0.006 1/Å a pixel, reflections to 1.5 1/Å and within 0.0125 1/Å of the sphere, four rounds.
+/// 0.006 1/Å a pixel, reflections to 1.5 1/Å and within 0.018 1/Å of the sphere, four rounds.
 impl Default for ZoneAxisParams {
     fn default() -> Self {
         ZoneAxisParams {
@@ -43,7 +43,7 @@ impl Default for ZoneAxisParams {
             index: IndexParams::default(),
             excitation: ExcitationParams::default(),
             limit: SpatialFrequency::per_angstrom(1.5),
-            reach: SpatialFrequency::per_angstrom(0.0125),
+            reach: SpatialFrequency::per_angstrom(0.018),
             zone: None,
             zones: ZoneParams::default(),
             rounds: 4,
@@ -332,7 +332,7 @@ impl Layers {
                     }
                     let s = [1.0, -1.0].map(|x| excitation_error(w, q.map(|q| x * q), lambda, x * nh));
                     let near = s[0].abs().min(s[1].abs()) <= reach;
-                    let own = |s: f64| 3.0 * s.abs() < (s - rival).abs().min((s + rival).abs());
+                    let own = |s: f64| 2.0 * s.abs() < (s - rival).abs().min((s + rival).abs());
                     if !(near && own(s[0]) && own(s[1])) {
                         continue;
                     }
