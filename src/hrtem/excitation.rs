@@ -48,11 +48,13 @@ pub struct ExcitationParams {
     /// Deviance of a pair from which on it counts less: `ν ln(1 + D/ν)` is minimised. Counting statistics alone rarely give 16; pairs
     /// disturbed by dynamical diffraction, by other layers or by a second crystal do.
     pub robustness: f64,
+    /// How many standard deviations of the background the sum of a pair must stand above it to take part.
+    pub significance: f64,
     /// Largest number of steps of the fit.
     pub iterations: usize,
 }
 
-/// 300 keV, to 6°, 8 to 120 nm, spreads of 0.5 to 60 %, ν = 16, 60 steps.
+/// 300 keV, to 6°, 8 to 120 nm, spreads of 0.5 to 60 %, ν = 16, pairs of 5 standard deviations, 60 steps.
 impl Default for ExcitationParams {
     fn default() -> Self {
         ExcitationParams {
@@ -61,6 +63,7 @@ impl Default for ExcitationParams {
             thickness: [Length::nm(8.0), Length::nm(120.0)],
             spread: [0.005, 0.6],
             robustness: 16.0,
+            significance: 5.0,
             iterations: 60,
         }
     }
@@ -82,7 +85,7 @@ impl ExcitationParams {
         if !(r0 > 0.0 && r0 < r1 && r1 <= 1.0) {
             return Err(Error::param("spread", format!("{r0} to {r1}"), "a range in 0 to 1, 0 excluded"));
         }
-        if !(self.robustness > 0.0 && self.iterations > 0) {
+        if !(self.robustness > 0.0 && self.significance >= 0.0 && self.iterations > 0) {
             return Err(Error::param("robustness", self.robustness, "above 0, with at least one step"));
         }
         Ok(())
@@ -330,6 +333,14 @@ pub(crate) fn fit_from(
 ) -> Result<ExcitationFit, Error> {
     params.check()?;
     check_pairs(pairs)?;
+    // A pair's own strength costs one of its two numbers: from many faint pairs, of which that is all there is, the fit would learn their noise.
+    // The choice is by the sum, which says nothing about the ratio.
+    let clear = |p: &&FriedelPair| {
+        let under = p.background[0] + p.background[1];
+        p.counts[0] + p.counts[1] - under >= params.significance * (under + 1.0).sqrt()
+    };
+    let kept: Vec<FriedelPair> = pairs.iter().filter(clear).copied().collect();
+    let pairs = if kept.len() >= 3 { kept.as_slice() } else { pairs };
     let lambda = wavelength(params.energy).to_angstrom();
     let w_max = params.tilt.to_rad().tan();
     let [t0, t1] = params.thickness.map(|t| t.to_angstrom());
