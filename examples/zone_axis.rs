@@ -451,7 +451,19 @@ fn errors(options: &Options, study: u64, dynamical: u64, out: &Path) -> Result<s
                 if options.flag("verbose") {
                     let b = bound(Strengths::Free)?;
                     let f = &found.fit;
-                    eprintln!("{k} φ {:.2} az {:.0} T {:.1} error {error:.4} bound {b:.4} σ {:.4} T {:.1} ρ {:.3} D {:.2} pairs {} centre off {:.2} {:.2}", tilt.phi().to_deg(), tilt.azimuth().to_deg(), thickness.to_nm(), f.sigma_phi.to_deg(), f.thickness.to_nm(), f.spread, f.deviance, f.pairs, found.indexed.centre()[0] - centre[0], found.indexed.centre()[1] - centre[1]);
+                    eprintln!(
+                        "{k} φ {:.2} az {:.0} T {:.1} error {error:.4} bound {b:.4} σ {:.4} T {:.1} ρ {:.3} D {:.2} pairs {} centre off {:.2} {:.2}",
+                        tilt.phi().to_deg(),
+                        tilt.azimuth().to_deg(),
+                        thickness.to_nm(),
+                        f.sigma_phi.to_deg(),
+                        f.thickness.to_nm(),
+                        f.spread,
+                        f.deviance,
+                        f.pairs,
+                        found.indexed.centre()[0] - centre[0],
+                        found.indexed.centre()[1] - centre[1]
+                    );
                 }
                 (table.bound.push(bound(Strengths::Free)?), table.known.push(bound(Strengths::Known)?));
                 table.phi.push(error);

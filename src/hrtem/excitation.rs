@@ -54,7 +54,7 @@ pub struct ExcitationParams {
     pub iterations: usize,
 }
 
-/// 300 keV, to 6°, 8 to 120 nm, spreads of 0.5 to 60 %, ν = 16, pairs of 5 standard deviations, 60 steps.
+/// 300 keV, to 6°, 8 to 120 nm, spreads of 0.5 to 60 %, ν = 16, pairs of 3 standard deviations, 60 steps.
 impl Default for ExcitationParams {
     fn default() -> Self {
         ExcitationParams {
@@ -63,7 +63,7 @@ impl Default for ExcitationParams {
             thickness: [Length::nm(8.0), Length::nm(120.0)],
             spread: [0.005, 0.6],
             robustness: 16.0,
-            significance: 5.0,
+            significance: 3.0,
             iterations: 60,
         }
     }

@@ -332,7 +332,7 @@ impl Layers {
                     }
                     let s = [1.0, -1.0].map(|x| excitation_error(w, q.map(|q| x * q), lambda, x * nh));
                     let near = s[0].abs().min(s[1].abs()) <= reach;
-                    let own = |s: f64| 2.0 * s.abs() < (s - rival).abs().min((s + rival).abs());
+                    let own = |s: f64| 3.0 * s.abs() < (s - rival).abs().min((s + rival).abs());
                     if !(near && own(s[0]) && own(s[1])) {
                         continue;
                     }

@@ -57,10 +57,8 @@ fn two_noisy_patterns_bring_the_zone_axis_onto_the_beam() {
 fn a_pattern_of_another_zone_axis_is_recognised_from_the_cell_alone() {
     let crystal = uio_66();
     let pattern = ZonePattern::new(&crystal, [1, 1, 0], SpatialFrequency::per_angstrom(1.5)).unwrap();
-    let params = CrystalParams {
-        tilt: Misorientation::new(Angle::deg(0.6), Angle::deg(10.0)),
-        ..CrystalParams::default()
-    };
+    let params =
+        CrystalParams { tilt: Misorientation::new(Angle::deg(0.6), Angle::deg(10.0)), ..CrystalParams::default() };
     let record = RecordParams::default();
     let expected = expected_pattern(&pattern.reflections(&params).unwrap(), &record).unwrap();
     let counts = count_pattern(&expected, 3).unwrap();

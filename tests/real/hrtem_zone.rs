@@ -7,10 +7,9 @@ use crate::support;
 
 #[test]
 fn the_walk_off_pattern_is_indexed_behind_its_beam_stop() {
-    let (Some(pattern), Some(mask)) = (
-        support::data("data/diffraction/ewald_walkoff.tif"),
-        support::data("data/diffraction/ewald_walkoff_mask.tif"),
-    ) else {
+    let (Some(pattern), Some(mask)) =
+        (support::data("data/diffraction/ewald_walkoff.tif"), support::data("data/diffraction/ewald_walkoff_mask.tif"))
+    else {
         return;
     };
     let pattern = io::open(pattern).unwrap().image::<f64>(0).unwrap().data;
