@@ -186,9 +186,11 @@ fn asymmetry(found: &IndexedPattern) -> (Vec<([f64; 2], f64)>, f64) {
             pairs.push((q, (s.electrons / p.electrons).ln()));
         }
     }
-    let sum = |f: &dyn Fn(&([f64; 2], f64)) -> f64| pairs.iter().map(f).sum::<f64>();
-    let m = [sum(&|p| p.0[0] * p.0[0]), sum(&|p| p.0[0] * p.0[1]), sum(&|p| p.0[1] * p.0[1])];
-    let r = [sum(&|p| p.0[0] * p.1), sum(&|p| p.0[1] * p.1)];
+    let (mut m, mut r) = ([0.0; 3], [0.0; 2]);
+    for &([y, x], a) in &pairs {
+        m = [m[0] + y * y, m[1] + y * x, m[2] + x * x];
+        r = [r[0] + y * a, r[1] + x * a];
+    }
     let direction = (m[2] * r[0] - m[1] * r[1]).atan2(m[0] * r[1] - m[1] * r[0]);
     (pairs, direction)
 }
@@ -465,13 +467,15 @@ fn errors(options: &Options, study: u64, dynamical: u64, out: &Path) -> Result<s
                         found.indexed.centre()[1] - centre[1]
                     );
                 }
-                (table.bound.push(bound(Strengths::Free)?), table.known.push(bound(Strengths::Known)?));
+                table.bound.push(bound(Strengths::Free)?);
+                table.known.push(bound(Strengths::Known)?);
                 table.phi.push(error);
                 table.ratio.push(error / table.bound[table.bound.len() - 1]);
                 table.whole.push(found.fit.tilt.angle_to(&tilt).to_deg());
                 table.circle.push(found.circle.map_or(90.0, |c| (c.tilt.phi() - tilt.phi()).abs().to_deg()));
                 table.counted.push(found.electrons);
-                (x.push(tilt.phi().to_deg()), y.push(error.max(1e-4)));
+                x.push(tilt.phi().to_deg());
+                y.push(error.max(1e-4));
             }
             bar.finish();
             let name = format!("{name} {electrons:.0e}{}", if multislice { " multislice" } else { "" });

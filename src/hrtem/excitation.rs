@@ -63,7 +63,7 @@ impl Default for ExcitationParams {
             thickness: [Length::nm(8.0), Length::nm(120.0)],
             spread: [0.005, 0.6],
             robustness: 16.0,
-            significance: 3.0,
+            significance: 2.0,
             iterations: 60,
         }
     }

@@ -122,7 +122,7 @@ impl Holder {
 
     fn check(&self) -> Result<(), Error> {
         let between = (self.alpha_axis - self.beta_axis).to_rad().sin().abs();
-        if !(between > 10f64.to_radians().sin()) {
+        if between.is_nan() || between <= 10f64.to_radians().sin() {
             let got = format!("{} and {}", self.alpha_axis, self.beta_axis);
             return Err(Error::param("alpha_axis, beta_axis", got, "directions at least 10° apart"));
         }

@@ -64,7 +64,8 @@ pub fn fit_laue_circle(q: &[[f64; 2]], intensities: &[f64], params: &LaueParams)
         return Err(Error::shape("fit_laue_circle", &[q.len()], &[intensities.len()]));
     }
     let good = params.energy >= Energy::ev(1e3) && params.energy <= Energy::ev(1e8);
-    if !good || !(params.tilt > Angle::ZERO && params.tilt <= Angle::deg(30.0)) || params.iterations == 0 {
+    let good = good && params.tilt > Angle::ZERO && params.tilt <= Angle::deg(30.0) && params.iterations > 0;
+    if !good {
         return Err(Error::param("params", format!("{params:?}"), "1 keV to 100 MeV, a tilt to 30°, at least a step"));
     }
     let bad = |i: &usize| !(q[*i].iter().all(|x| x.abs() < 100.0) && intensities[*i] >= 0.0 && intensities[*i] < 1e30);

@@ -197,10 +197,11 @@ pub fn find_spots(pattern: &Tensor<f64>, mask: Option<&Tensor<bool>>, params: &S
                     z[k] < z[i] || (z[k] == z[i] && k >= i)
                 })
             });
-            if highest {
-                if let Some(spot) = refine([y, x], [ny, nx], &electrons, &background, &usable, params.spot) {
-                    spots.push(Spot { significance: z[i], ..spot });
-                }
+            if !highest {
+                continue;
+            }
+            if let Some(spot) = refine([y, x], [ny, nx], &electrons, &background, &usable, params.spot) {
+                spots.push(Spot { significance: z[i], ..spot });
             }
         }
     }
@@ -333,7 +334,7 @@ fn refine(
                 norm += h * h / (2.0 * std::f64::consts::PI * sigma * sigma);
             }
         }
-        if !(count > 0.0) {
+        if count.is_nan() || count <= 0.0 {
             return None;
         }
         // Under a window of the spot's own width a displaced spot shows half its displacement.

@@ -185,7 +185,7 @@ pub fn find_zones(crystal: &Atoms, a: [f64; 2], b: [f64; 2], params: &ZoneParams
         return Err(Error::param("a, b", format!("{a:?}, {b:?}"), "two vectors of a net"));
     }
     let good = params.lengths > 0.0 && params.angle > Angle::ZERO && params.scale > 0.0 && params.misfit > 0.0;
-    if !good || !(params.repeat > Length::ZERO && params.repeat <= Length::angstrom(1e3)) {
+    if !(good && params.repeat > Length::ZERO && params.repeat <= Length::angstrom(1e3)) {
         return Err(Error::param("params", format!("{params:?}"), "positive deviations, repeats up to 1000 Å"));
     }
     let lattice = crystal.lattice();

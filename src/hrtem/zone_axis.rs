@@ -134,7 +134,7 @@ pub fn find_zone_axis(
         },
     };
     let clear = layers.lattice();
-    let radius = (2.5 * spot).min(0.45 * clear.lengths()[0]);
+    let radius = (2.2 * spot).min(0.45 * clear.lengths()[0]);
     let counter = DiscCounter::new(&spots, &clear, spot, radius);
 
     // Starts: tilts at which the spots are where the sphere is. Of the fits from each the one that leaves least is taken.
