@@ -118,7 +118,12 @@ impl PlaneLattice {
             if m == 0.0 || !m.is_finite() {
                 break;
             }
-            b = [b[0] - m * a[0], b[1] - m * a[1]];
+            let shorter = [b[0] - m * a[0], b[1] - m * a[1]];
+            // At 60° rounding says ½ for ever.
+            if norm(shorter) >= norm(b) * (1.0 - 1e-12) {
+                break;
+            }
+            b = shorter;
         }
         if dot(a, b) < 0.0 {
             b = b.map(|x| -x);

@@ -7,6 +7,7 @@ mod detect;
 mod direct_phase;
 mod fft;
 mod hrtem_lattice;
+mod hrtem_zone;
 #[cfg(feature = "io")]
 mod io;
 mod linalg;

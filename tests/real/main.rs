@@ -4,6 +4,7 @@
 mod support;
 
 mod formats;
+mod hrtem_zone;
 mod io;
 mod lorentz;
 mod ptycho;
