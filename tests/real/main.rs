@@ -5,6 +5,7 @@ mod support;
 
 mod formats;
 mod hrtem_drift;
+mod hrtem_zone;
 mod io;
 mod lorentz;
 mod ptycho;
