@@ -245,10 +245,10 @@ impl ExitWave {
                 return Err(Error::param(name, v, "a positive number (a tolerance may be 0)"));
             }
         }
-        if let Loss::Poisson { background } = params.loss {
-            if !(background > 0.0 && background.is_finite()) {
-                return Err(Error::param("background", background, "a positive number"));
-            }
+        if let Loss::Poisson { background } = params.loss
+            && !(background > 0.0 && background.is_finite())
+        {
+            return Err(Error::param("background", background, "a positive number"));
         }
         if let FocalRegistration::Search(s) = &params.registration {
             s.check()?;

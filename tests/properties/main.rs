@@ -6,10 +6,12 @@ mod dense;
 mod detect;
 mod direct_phase;
 mod fft;
+mod hrtem_crystal;
 mod hrtem_ctf;
 mod hrtem_drift;
 mod hrtem_exit_wave;
 mod hrtem_lattice;
+mod hrtem_zone;
 #[cfg(feature = "io")]
 mod io;
 mod linalg;

@@ -5,6 +5,8 @@ mod support;
 
 mod formats;
 mod hrtem_ctf;
+mod hrtem_drift;
+mod hrtem_zone;
 mod io;
 mod lorentz;
 mod ptycho;

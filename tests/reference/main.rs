@@ -3,8 +3,8 @@
 #[path = "../support/dense.rs"]
 mod dense;
 mod fft;
-mod hrtem_exit_wave;
 mod hrtem_crystal;
+mod hrtem_exit_wave;
 mod linalg;
 mod lorentz;
 mod metrics;
