@@ -57,7 +57,8 @@ struct Setting {
     par: Par,
 }
 
-/// The lens: corrected for spherical aberration, 3 nm of focal spread, 0.1 mrad of convergence. `defocus` counts from where the wave is.
+/// The lens: corrected for spherical aberration, 3 nm of focal spread, 0.1 mrad of convergence. `defocus` counts from
+/// where the wave is.
 fn lens(defocus: Length) -> CtfParams {
     CtfParams {
         energy: ENERGY,
