@@ -21,7 +21,8 @@ pub struct Structure {
     pub reflections: PlaneReflections,
 }
 
-/// Up to 30 Å of cell, 12 to 24 atoms of three weights, at least 3 of them independent, in general positions; reflections to `finest` Å.
+/// Up to 30 Å of cell, 12 to 24 atoms of three weights, at least 3 of them independent, in general positions;
+/// reflections to `finest` Å.
 ///
 /// Half of the groups with low symmetry stand on lattices with more: squares and hexagons included.
 pub fn structure(group: PlaneGroup, seed: u64, finest: f64) -> Structure {
@@ -98,7 +99,8 @@ pub fn by_threshold(ranking: &PlaneGroupRanking) -> PlaneGroup {
     best.map_or(PlaneGroup::P1, |f| f.setting.group)
 }
 
-/// A picture of a structure: counts of `dose` electrons a pixel with contrast (standard deviation over mean) `contrast`.
+/// A picture of a structure: counts of `dose` electrons a pixel with contrast (standard deviation over mean)
+/// `contrast`.
 pub fn picture(structure: &Structure, side: usize, pixel: f64, contrast: f64, dose: f64, seed: u64) -> Vec<f64> {
     const CELL: usize = 192;
     let mut random: ChaCha8Rng = rng::stream(seed, 1000);

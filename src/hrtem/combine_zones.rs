@@ -29,7 +29,8 @@ pub struct Zone {
 /// How zones are put together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CombineZonesParams {
-    /// Error of an amplitude that is no noise, as a share of it; added to σ in squares. It keeps a few strong reflections from
+    /// Error of an amplitude that is no noise, as a share of it; added to σ in squares. It keeps a few strong
+    /// reflections from
     /// deciding alone.
     pub systematic: f64,
     /// Origins of the first zone that are tried: its best maxima.
@@ -79,24 +80,30 @@ pub struct CombinedZones {
 ///
 /// A picture gives F₂(h, k) from an unknown origin x₀ and on its own scale s, so that
 /// `F(hkl) = s F₂(h, k) e^{−2πi (h, k)·x₀}`. Operations tie reflections within a zone and between zones,
-/// `F(h) = e^{2πi h·t} F(hR)`, and a real potential ties F(−h) = F̄(h). All members of an orbit are brought to one representative;
+/// `F(h) = e^{2πi h·t} F(hR)`, and a real potential ties F(−h) = F̄(h). All members of an orbit are brought to one
+/// representative;
 /// the origins are those for which the members agree, i.e. the weighted power of their mean,
 ///
 /// `Q = Σ_orbits |Σ w c|² / Σ w`,
 ///
 /// is largest. In the origin of one zone Q is a trigonometric polynomial, whose maximum one Fourier transform finds.
-/// The best origins of the first zone by itself are tried in turn, the other zones follow one by one, and all are refined in
-/// rounds, with the scales, by least squares on shared reflections. The zone with the most symmetry should be the first.
+/// The best origins of the first zone by itself are tried in turn, the other zones follow one by one, and all are
+/// refined in
+/// rounds, with the scales, by least squares on shared reflections. The zone with the most symmetry should be the
+/// first.
 ///
-/// A crystal without a centre of symmetry is told from its inverse only by the bases: which way its pictures are turned. Where
+/// A crystal without a centre of symmetry is told from its inverse only by the bases: which way its pictures are
+/// turned. Where
 /// several bases are given the one with the largest Q is taken, and `ambiguity` says by how much.
 ///
 /// # Errors
-/// [`Error::Param`] for no zones or more than eight, a group that the cell has not, parameters out of range; [`Error::Data`] for
+/// [`Error::Param`] for no zones or more than eight, a group that the cell has not, parameters out of range;
+/// [`Error::Data`] for
 /// reflections that are not finite or zones without bases, or that share no reflection with those before them.
 ///
 /// # References
-/// D. L. Dorset, *Structural Electron Crystallography* (1995), chapter 4; S. Hovmöller, X. Zou and T. E. Weirich, *Adv. Imaging
+/// D. L. Dorset, *Structural Electron Crystallography* (1995), chapter 4; S. Hovmöller, X. Zou and T. E. Weirich,
+/// *Adv. Imaging
 /// Electron Phys.* 123, 257 (2002): merging of projections into three dimensions.
 pub fn combine_zones(
     cell: &Cell,

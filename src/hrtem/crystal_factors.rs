@@ -17,7 +17,8 @@ use crate::specimen::{Atoms, Parametrization, ScatteringFactor, dot};
 /// V: F(0) is the mean inner potential.
 ///
 /// # Errors
-/// [`Error::Param`] and [`Error::Data`] for atoms that cannot be used, [`Error::Unsupported`] when the table lacks a species.
+/// [`Error::Param`] and [`Error::Data`] for atoms that cannot be used, [`Error::Unsupported`] when the table lacks a
+/// species.
 ///
 /// # Examples
 /// ```

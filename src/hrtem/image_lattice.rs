@@ -70,14 +70,16 @@ pub struct ImageLattice {
 ///
 /// is its distance from it, and the axes follow from the δ of all by least squares with weights |C|², repeated.
 ///
-/// Glide lines and pseudo-symmetry leave peaks of a smaller cell only. Lattices with two and three times the cell are accepted
+/// Glide lines and pseudo-symmetry leave peaks of a smaller cell only. Lattices with two and three times the cell are
+/// accepted
 /// when their new reflections are above noise on average.
 ///
 /// # Shapes
 /// `image` is `[ny, nx]`, given by `dims`.
 ///
 /// # Errors
-/// [`Error::Shape`], [`Error::Param`] for a band that is none, [`Error::Data`] for pixels that are not finite, or a picture
+/// [`Error::Shape`], [`Error::Param`] for a band that is none, [`Error::Data`] for pixels that are not finite, or a
+/// picture
 /// without a lattice, [`Error::OutOfMemory`].
 ///
 /// # Examples
@@ -199,13 +201,15 @@ fn within(dual: &PlaneLattice, band: [f64; 2]) -> Vec<[i32; 2]> {
     out
 }
 
-/// Power over the noise at the points of the spectrum nearest to those of a dual lattice; `tails` is added to the noise.
+/// Power over the noise at the points of the spectrum nearest to those of a dual lattice; `tails` is added to the
+/// noise.
 fn strengths(spectrum: &Spectrum, dual: &PlaneLattice, hk: &[[i32; 2]], tails: f64) -> Vec<f64> {
     let at = hk.iter().map(|h| dual.at(h.map(f64::from)));
     at.map(|q| spectrum.near(q) / (spectrum.noise(q[0].hypot(q[1])) + tails)).collect()
 }
 
-/// A dual lattice with two or three times as many points whose new reflections are stronger than noise: N of them have a mean strength
+/// A dual lattice with two or three times as many points whose new reflections are stronger than noise: N of them have
+/// a mean strength
 /// of 1 ± 1/√N where there is nothing.
 fn finer(spectrum: &Spectrum, dual: &PlaneLattice, params: &ImageLatticeParams) -> Option<PlaneLattice> {
     let old = within(dual, params.band);
@@ -243,8 +247,10 @@ fn finer(spectrum: &Spectrum, dual: &PlaneLattice, params: &ImageLatticeParams) 
     best.map(|b| b.1)
 }
 
-/// The lattice that indexes the spots, and the share of them. A picture with few strong reflections has waves whose strength
-/// depends on which these are: lower shares than the given one are tried too. Of lattices that index as much power, to a fiftieth,
+/// The lattice that indexes the spots, and the share of them. A picture with few strong reflections has waves whose
+/// strength
+/// depends on which these are: lower shares than the given one are tried too. Of lattices that index as much power, to
+/// a fiftieth,
 /// the one with the fewest points.
 fn coarsest(points: &[[f64; 2]], powers: &[f64], params: &PlaneLatticeParams) -> Result<(PlaneLatticeFit, f64), Error> {
     // Not the power itself, or a few spots would decide alone.

@@ -20,7 +20,8 @@ const MOST: usize = 1500;
 pub struct PlaneReflection {
     /// Indices on the reciprocal axes.
     pub index: [i32; 2],
-    /// F(h), the mean of f e^{+2πi h·x} over a cell: in the crystallographers' sign, the conjugate of a Fourier coefficient.
+    /// F(h), the mean of f e^{+2πi h·x} over a cell: in the crystallographers' sign, the conjugate of a Fourier
+    /// coefficient.
     pub f: Complex<f64>,
     /// Standard deviation of the real and of the imaginary part.
     pub sigma: f64,
@@ -69,13 +70,16 @@ impl PlaneReflections {
         if all > 0.0 { signal / all } else { 0.0 }
     }
 
-    /// The reflections without what the lens did to them: F and σ over `transfer(k)`, k `[y, x]` in cycles per unit of the lattice.
+    /// The reflections without what the lens did to them: F and σ over `transfer(k)`, k `[y, x]` in cycles per unit of
+    /// the lattice.
     ///
-    /// Those at which the transfer is below `least` of its largest modulus, near its zeros, are left out: they carry noise only. The mean
+    /// Those at which the transfer is below `least` of its largest modulus, near its zeros, are left out: they carry
+    /// noise only. The mean
     /// becomes 0.
     ///
     /// For a weak phase object and a picture divided by its mean, the transfer from the projected potential (V Å) is
-    /// `2 σ_e Im T̄(k)`, σ_e the interaction parameter, T as [`crate::optics::Ctf::at`] gives it. A crystal of thickness t acts as its
+    /// `2 σ_e Im T̄(k)`, σ_e the interaction parameter, T as [`crate::optics::Ctf::at`] gives it. A crystal of
+    /// thickness t acts as its
     /// projection in the middle: focus counts from there, t/2 above the exit surface.
     ///
     /// # Errors
@@ -167,7 +171,8 @@ impl Default for ReflectionsParams {
 /// The lattice in pixels; F in the picture's unit.
 ///
 /// # Errors
-/// [`Error::Shape`], [`Error::Param`] for a frequency that is not in (0, ½], [`Error::Data`] for pixels that are not finite or
+/// [`Error::Shape`], [`Error::Param`] for a frequency that is not in (0, ½], [`Error::Data`] for pixels that are not
+/// finite or
 /// a lattice with too few or too many (1500) reflections or with cells that are larger than a third of the picture,
 /// [`Error::OutOfMemory`].
 ///

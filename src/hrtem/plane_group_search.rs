@@ -17,10 +17,12 @@ const TAU: f64 = std::f64::consts::TAU;
 pub struct PlaneGroupParams {
     /// How far the lattice may be from a group's.
     pub metric: PlaneMetric,
-    /// Error of an amplitude that is no noise, as a share of it: what is left of the transfer function, of tilt, of multiple
+    /// Error of an amplitude that is no noise, as a share of it: what is left of the transfer function, of tilt, of
+    /// multiple
     /// scattering. It is added to σ in squares.
     pub systematic: f64,
-    /// A group is refused when χ² is above that of a less symmetric one by more than noise gives, by this many standard deviations.
+    /// A group is refused when χ² is above that of a less symmetric one by more than noise gives, by this many
+    /// standard deviations.
     pub limit: f64,
     /// Draws of the noise from which a group's expected phase residual is taken; 0 for none.
     pub draws: usize,
@@ -48,7 +50,8 @@ pub struct PlaneGroupFit {
     pub expected_phase_residual: Angle,
     /// R_sym = Σ | |F_o| − ⟨|F_o|⟩ | / Σ |F_o|, the mean over each reflection's equivalents.
     pub amplitude_residual: f64,
-    /// Mean amplitude of the reflections that the group forbids, over the mean of those that it allows; none, if it forbids none.
+    /// Mean amplitude of the reflections that the group forbids, over the mean of those that it allows; none, if it
+    /// forbids none.
     pub absent_ratio: Option<f64>,
     /// χ² = Σ |F_o − F_s|² / σ² over one of each Friedel pair.
     pub chi2: f64,
@@ -56,13 +59,15 @@ pub struct PlaneGroupFit {
     pub freedom: f64,
     /// χ² + 2 × (free numbers and free coordinates of the origin), by which groups are ranked.
     pub criterion: f64,
-    /// By how many standard deviations χ² is above that of the less symmetric group to which it compares worst, p1 with its χ² of 0
+    /// By how many standard deviations χ² is above that of the less symmetric group to which it compares worst, p1
+    /// with its χ² of 0
     /// among them.
     pub worst_excess: f64,
 }
 
 impl PlaneGroupFit {
-    /// How many standard deviations χ² is above its expectation, by Wilson and Hilferty's cube root; 0 where nothing is tested.
+    /// How many standard deviations χ² is above its expectation, by Wilson and Hilferty's cube root; 0 where nothing
+    /// is tested.
     pub fn excess(&self) -> f64 {
         excess(self.chi2, self.freedom)
     }
@@ -81,7 +86,8 @@ fn excess(chi2: f64, freedom: f64) -> f64 {
 pub struct PlaneGroupRanking {
     /// Every setting that the lattice admits: those that noise explains, by `criterion`, then the others likewise.
     pub fits: Vec<PlaneGroupFit>,
-    /// Criterion of the next group that noise explains, minus that of the best: e^{−margin/2} is its relative likelihood.
+    /// Criterion of the next group that noise explains, minus that of the best: e^{−margin/2} is its relative
+    /// likelihood.
     pub margin: f64,
     /// Reflections (one of each pair) that took part.
     pub reflections: usize,
@@ -96,30 +102,37 @@ impl PlaneGroupRanking {
 
 /// Compares all plane groups that the lattice admits.
 ///
-/// With the origin at x₀ coefficients are F′(h) = F(h) e^{−2πi h·x₀}, and the nearest ones with the group's symmetry are
+/// With the origin at x₀ coefficients are F′(h) = F(h) e^{−2πi h·x₀}, and the nearest ones with the group's symmetry
+/// are
 ///
 /// `F_s(h) = 1/|G| Σ_g e^{2πi h·t_g} F′(hR_g)`.
 ///
 /// χ²(x₀) = Σ w |F′ − F_s|² = Σ w |F|² − Σ w |F_s|², with weights w = 1/σ² that are the mean over equivalents, is a
-/// trigonometric polynomial in x₀: its minimum is looked for on a fine map by one Fourier transform and refined by Newton's
+/// trigonometric polynomial in x₀: its minimum is looked for on a fine map by one Fourier transform and refined by
+/// Newton's
 /// steps. Only reflections all of whose equivalents were measured take part, for every setting the same ones where
 /// shells are complete.
 ///
-/// The group with more symmetry fits worse, always. What decides is whether it does by more than noise. A group leaves n numbers
-/// free, the trace of the projection F ↦ F_s and the coordinates of the origin; against a less symmetric one, χ² may grow by as much as
-/// there are fewer of them, with the scatter of χ². Groups for which it grows by more than `limit` standard deviations are refused. The
+/// The group with more symmetry fits worse, always. What decides is whether it does by more than noise. A group leaves
+/// n numbers
+/// free, the trace of the projection F ↦ F_s and the coordinates of the origin; against a less symmetric one, χ² may
+/// grow by as much as
+/// there are fewer of them, with the scatter of χ². Groups for which it grows by more than `limit` standard deviations
+/// are refused. The
 /// others are ranked by `χ² + 2n`, an estimate of how well the fit would predict another picture of the same crystal
 /// (Akaike), which Kanatani and Moeck take for this choice: the one with most symmetry, unless χ² says otherwise.
 ///
 /// # Errors
-/// [`Error::Param`] for a lattice without area, a systematic error that is negative or not finite, or more than 10 000 draws,
+/// [`Error::Param`] for a lattice without area, a systematic error that is negative or not finite, or more than 10 000
+/// draws,
 /// [`Error::Data`] for reflections that are too few (3), not finite, or have no noise (σ ≤ 0) while `systematic` is 0.
 ///
 /// # References
 /// - S. Hovmöller, *Ultramicroscopy* 41, 121 (1992): origin search, φ_res, R_sym.
 /// - J. M. Valpuesta, J. L. Carrascosa, R. Henderson, *J. Mol. Biol.* 240, 281 (1994): all groups, with the residual
 ///   expected from the signal-to-noise ratios.
-/// - K. Kanatani, *Int. J. Comput. Vis.* 26, 171 (1998); P. Moeck, *Symmetry* 10, 133 (2018): the criterion. Deviation: the noise is
+/// - K. Kanatani, *Int. J. Comput. Vis.* 26, 171 (1998); P. Moeck, *Symmetry* 10, 133 (2018): the criterion.
+///   Deviation: the noise is
 ///   measured around the reflections, not taken from the best model.
 pub fn rank_plane_groups(
     reflections: &PlaneReflections,
@@ -145,7 +158,8 @@ pub fn rank_plane_groups(
 
 /// Imposes a plane group: the reflections with the group's symmetry and origin that are nearest to those given.
 ///
-/// The lattice's origin becomes the group's. Reflections without all of their equivalents keep the mean of those that are
+/// The lattice's origin becomes the group's. Reflections without all of their equivalents keep the mean of those that
+/// are
 /// there; forbidden ones are 0. σ becomes that of the mean.
 ///
 /// # Errors

@@ -1,6 +1,7 @@
 //! The seventeen plane groups: their operations, their settings on a lattice, their absent reflections.
 //!
-//! An operation takes the point x = (u, v), in fractions of the axes, to R x + t. A picture has the group's symmetry when
+//! An operation takes the point x = (u, v), in fractions of the axes, to R x + t. A picture has the group's symmetry
+//! when
 //! f(R x + t) = f(x) for all of them. With the crystallographers' coefficients F(h) = ∫ f(x) e^{+2πi h·x} dx this is
 //!
 //! `F(h) = e^{2πi h·t} F(hR)`,  `(hR)_j = Σ_i h_i R_ij`:
@@ -307,7 +308,8 @@ impl Default for PlaneMetric {
 /// Every setting of every plane group that the shape of a lattice admits, p1 first.
 ///
 /// # Errors
-/// [`Error::Param`] for a lattice without area or a tolerance that is not between 0 and ½ (length) or 0 and 30° (angle).
+/// [`Error::Param`] for a lattice without area or a tolerance that is not between 0 and ½ (length) or 0 and 30°
+/// (angle).
 ///
 /// # Examples
 /// ```

@@ -22,7 +22,8 @@ pub struct CrystalReflection {
     pub measured: usize,
 }
 
-/// Reflections of a crystal, one of each Friedel pair: (h, k, l) > (0, 0, 0) in the order of the numbers, in that order.
+/// Reflections of a crystal, one of each Friedel pair: (h, k, l) > (0, 0, 0) in the order of the numbers, in that
+/// order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CrystalReflections {
     /// The cell to whose axes the indices belong.
@@ -81,10 +82,12 @@ impl CrystalReflections {
     /// With the crate's transforms, whose inverse has e^{+2πi k·r}, the coefficient of h is F(−h) = F̄(h).
     ///
     /// # Shapes
-    /// `dims` is `[n_c, n_b, n_a]`, as volumes are `[z, y, x]`: the voxel (i, j, k) is at the fractions k/n_a, j/n_b, i/n_c of a, b, c.
+    /// `dims` is `[n_c, n_b, n_a]`, as volumes are `[z, y, x]`: the voxel (i, j, k) is at the fractions k/n_a, j/n_b,
+    /// i/n_c of a, b, c.
     ///
     /// # Errors
-    /// [`Error::Param`] for sides of less than 2 |h| + 1 points, which cannot hold the reflections; [`Error::OutOfMemory`].
+    /// [`Error::Param`] for sides of less than 2 |h| + 1 points, which cannot hold the reflections;
+    /// [`Error::OutOfMemory`].
     pub fn volume(&self, dims: [usize; 3], par: &Par) -> Result<Tensor<f64>, Error> {
         let side = [dims[2], dims[1], dims[0]];
         for r in &self.list {
@@ -113,7 +116,8 @@ impl CrystalReflections {
         Tensor::from_vec(&dims, spectrum.iter().map(|z| z.re * len as f64).collect())
     }
 
-    /// The highest `most` maxima of the potential, highest first, on a grid of `dims` points and by a parabola between them.
+    /// The highest `most` maxima of the potential, highest first, on a grid of `dims` points and by a parabola between
+    /// them.
     ///
     /// # Errors
     /// As [`CrystalReflections::volume`].

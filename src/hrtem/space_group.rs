@@ -107,7 +107,8 @@ impl SpaceGroup {
     /// The group that some operations generate: all of them, or a few from which the others follow.
     ///
     /// # Errors
-    /// [`Error::Param`] for text that is no operation, a rotation that is none of a lattice, translations that are no multiples of
+    /// [`Error::Param`] for text that is no operation, a rotation that is none of a lattice, translations that are no
+    /// multiples of
     /// 1/24, or more than 192 operations.
     pub fn from_generators(texts: &[&str]) -> Result<Self, Error> {
         let mut generators = Vec::new();
@@ -171,7 +172,8 @@ impl SpaceGroup {
         })
     }
 
-    /// One operation of each rotation: reflections that the centring allows have one phase with all of its translations.
+    /// One operation of each rotation: reflections that the centring allows have one phase with all of its
+    /// translations.
     pub(super) fn rotations(&self) -> Vec<SpaceOperation> {
         let mut out: Vec<SpaceOperation> = Vec::new();
         for o in &self.operations {

@@ -74,7 +74,8 @@ impl Bend {
 
 /// Averages all whole cells of a picture, sampled between its pixels.
 ///
-/// Cells are sampled at the points of the average by cubic convolution (Keys, a = −½), which follows the picture to third order: at four
+/// Cells are sampled at the points of the average by cubic convolution (Keys, a = −½), which follows the picture to
+/// third order: at four
 /// pixels a period it keeps 0.93 of the amplitude or more, at eight 0.995.
 ///
 /// `error = √(Σ (cell − mean)² / (n (n − 1)))`, n the number of cells.
@@ -86,7 +87,8 @@ impl Bend {
 /// The lattice in pixels.
 ///
 /// # Errors
-/// [`Error::Shape`], [`Error::Param`] for a cell of no points or a bend of another picture, [`Error::Data`] for pixels that are not finite or a
+/// [`Error::Shape`], [`Error::Param`] for a cell of no points or a bend of another picture, [`Error::Data`] for pixels
+/// that are not finite or a
 /// picture with fewer than two whole cells, [`Error::OutOfMemory`].
 ///
 /// # References
@@ -159,15 +161,18 @@ pub fn average_unit_cell<T: Real>(
 
 /// Where each part of a picture lies against its lattice.
 ///
-/// In a patch a reflection's sum is C(h) e^{−2πi k·d} for a displacement d of the patch; d is the weighted least squares solution
-/// of the phases of all reflections against `reflections`, with weights |C|², repeated with the phases that remain. Displacements are
+/// In a patch a reflection's sum is C(h) e^{−2πi k·d} for a displacement d of the patch; d is the weighted least
+/// squares solution
+/// of the phases of all reflections against `reflections`, with weights |C|², repeated with the phases that remain.
+/// Displacements are
 /// followed up to about half the finest spacing.
 ///
 /// # Errors
 /// As [`average_unit_cell`]; [`Error::Param`] for no patches, or patches smaller than two cells.
 ///
 /// # References
-/// M. J. Hÿtch, E. Snoeck and R. Kilaas, *Ultramicroscopy* 74, 131 (1998), eq. (13): displacements from the phases of reflections.
+/// M. J. Hÿtch, E. Snoeck and R. Kilaas, *Ultramicroscopy* 74, 131 (1998), eq. (13): displacements from the phases of
+/// reflections.
 pub fn unbend<T: Real>(
     dims: [usize; 2],
     image: &[T],
@@ -304,7 +309,8 @@ mod tests {
         let chi2: f64 =
             (0..points).map(|i| ((cell.mean.as_slice()[i] - truth(i)) / cell.error.as_slice()[i]).powi(2)).sum::<f64>()
                 / points as f64;
-        // About 225 independent pixels a cell: 0.1 is one standard deviation of their mean square; interpolation adds to it.
+        // About 225 independent pixels a cell: 0.1 is one standard deviation of their mean square; interpolation adds
+        // to it.
         assert!((chi2 - 1.0).abs() < 0.4, "{chi2}");
         let error = cell.error.as_slice().iter().sum::<f64>() / points as f64;
         // Cubic convolution averages noise: between (Σw²) = 0.41 and 1 of its variance.

@@ -28,8 +28,10 @@ impl Default for ZoneBasesParams {
 
 /// The indices hkl of the reciprocal axes a*, b* of a zone's picture: all pairs that its lattice allows.
 ///
-/// The picture's reflection (h, k) is h·(first) + k·(second) of the crystal. Pairs have the lengths and the angle of a* and
-/// b*, and the hand: pictures are seen along the beam, x to the right and y downwards, which with the beam's z are right-handed. A turn of
+/// The picture's reflection (h, k) is h·(first) + k·(second) of the crystal. Pairs have the lengths and the angle of
+/// a* and
+/// b*, and the hand: pictures are seen along the beam, x to the right and y downwards, which with the beam's z are
+/// right-handed. A turn of
 /// the picture by which its lattice is the same gives another pair, always one by 180°; they differ for a crystal that
 /// lacks the symmetry, and pictures of other zones tell which is right, or the microscope's rotation.
 ///
@@ -37,7 +39,8 @@ impl Default for ZoneBasesParams {
 /// The lattice in pixels.
 ///
 /// # Errors
-/// [`Error::Param`] for a zone axis of zeros or with indices above 20, a pixel or tolerance that is not positive, a group that the cell
+/// [`Error::Param`] for a zone axis of zeros or with indices above 20, a pixel or tolerance that is not positive, a
+/// group that the cell
 /// has not, [`Error::Data`] when the lattice is none of this zone.
 ///
 /// # Examples

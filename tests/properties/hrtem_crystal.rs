@@ -193,7 +193,8 @@ fn zone(truth: &CrystalReflections, basis: [[i32; 3]; 2], origin: [f64; 2], scal
     Zone { reflections: PlaneReflections { lattice, mean: 0.0, list }, bases: vec![basis] }
 }
 
-/// The largest correlation of two sets of reflections over shifts by multiples of a twenty-fourth of the axes that leave the
+/// The largest correlation of two sets of reflections over shifts by multiples of a twenty-fourth of the axes that
+/// leave the
 /// group's operations where they are.
 fn correlation(found: &CrystalReflections, truth: &dyn Fn([i32; 3]) -> Complex<f64>, shifts: &[[f64; 3]]) -> f64 {
     let mut best = -1.0;

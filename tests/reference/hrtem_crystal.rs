@@ -7,7 +7,8 @@ use exitwave::par::Par;
 use exitwave::specimen::{Atoms, Cell, Parametrization, PotentialParams, PotentialPlan, Species};
 use exitwave::units::{Angle, Length};
 
-/// International Tables for Crystallography, vol. A (2016), chapter 2.2: numbers, multiplicities of the general position in a
+/// International Tables for Crystallography, vol. A (2016), chapter 2.2: numbers, multiplicities of the general
+/// position in a
 /// primitive cell.
 #[test]
 fn plane_groups_have_the_orders_of_the_tables() {
@@ -49,7 +50,8 @@ fn plane_groups_have_the_reflection_conditions_of_the_tables() {
     }
 }
 
-/// S. Hovmöller, Ultramicroscopy 41, 121 (1992), table of symmetry relations: p2gg has F(h, k) = F(−h, k) for h + k even, −F(−h, k)
+/// S. Hovmöller, Ultramicroscopy 41, 121 (1992), table of symmetry relations: p2gg has F(h, k) = F(−h, k) for h + k
+/// even, −F(−h, k)
 /// for h + k odd; p4 has F(h, k) = F(−k, h); pg has F(h, k) = (−1)^k F(−h, k).
 #[test]
 fn phases_are_tied_as_published() {
@@ -75,7 +77,8 @@ fn zone(crystal: &Atoms, group: &SpaceGroup, zone: [i32; 3], up: [i32; 3], fines
     let repeats = [lx, ly].map(|l| (50.0 / l).ceil() as usize);
     let film = cell.repeated([repeats[0], repeats[1], 1]).unwrap();
     let size = [ly * repeats[1] as f64, lx * repeats[0] as f64];
-    // Sizes that are no multiples of the cells': reflections lie between the points of the transform only after the crop.
+    // Sizes that are no multiples of the cells': reflections lie between the points of the transform only after the
+    // crop.
     let dims = size.map(|l| 2 * (l / 0.5).round() as usize);
     let sampling = [0, 1].map(|i| Length::angstrom(size[i] / dims[i] as f64));
     let params = PotentialParams { grid: Grid { dims, sampling }, ..Default::default() };
