@@ -13,7 +13,6 @@
 //! tilts that remove it. Its parts: [`find_spots`], [`index_pattern`], [`find_zones`], [`fit_laue_circle`], [`fit_excitation`]; [`ZonePattern`] and
 //! [`expected_pattern`] simulate such patterns.
 
-<<<<<<< HEAD
 mod aligned_sum;
 mod amplitude_filter;
 mod components;
@@ -21,37 +20,31 @@ mod correlation_track;
 mod critical_dose;
 mod dose_weight;
 mod drift;
+mod excitation;
 mod frame_spectra;
 mod gain;
+mod holder;
+mod indexing;
 mod lattice_ambiguity;
+mod laue;
 mod likelihood;
+mod net_fit;
+mod pattern;
 mod plane_lattice;
+mod reflections;
+mod rocking;
 mod smooth_track;
 mod subframe;
+mod zone;
+mod zone_axis;
 
 pub use aligned_sum::{AlignedSum, AlignedSumParams, aligned_sum};
 pub use amplitude_filter::{AmplitudeFilter, AmplitudeFilterParams};
 pub use critical_dose::{Fading, critical_dose};
 pub use dose_weight::{FrameWeights, ReflectionFading, critical_exposure, reflection_fading};
 pub use drift::{Drift, DriftMethod, DriftParams, LatticeAmbiguity, align_frames};
-pub use gain::{SumQuality, sum_quality};
-pub use plane_lattice::{PlaneLattice, PlaneLatticeFit, PlaneLatticeParams};
-pub use smooth_track::SmoothTrack;
-pub use subframe::SubframeMotion;
-=======
-mod excitation;
-mod holder;
-mod indexing;
-mod laue;
-mod net_fit;
-mod pattern;
-mod plane_lattice;
-mod reflections;
-mod rocking;
-mod zone;
-mod zone_axis;
-
 pub use excitation::{ExcitationFit, ExcitationParams, FriedelPair, Strengths, cramer_rao, fit_excitation};
+pub use gain::{SumQuality, sum_quality};
 pub use holder::{Calibration, Holder, TiltMeasurement, Tilts, calibrate_holder};
 pub use indexing::{IndexParams, IndexedPattern, index_pattern};
 pub use laue::{LaueCircle, LaueParams, fit_laue_circle};
@@ -59,6 +52,7 @@ pub use pattern::{CrystalParams, RecordParams, Reflection, ZonePattern, count_pa
 pub use plane_lattice::{PlaneLattice, PlaneLatticeFit, PlaneLatticeParams};
 pub use reflections::{Spot, SpotParams, Spots, find_spots};
 pub use rocking::Misorientation;
+pub use smooth_track::SmoothTrack;
+pub use subframe::SubframeMotion;
 pub use zone::{ZoneCandidate, ZoneNet, ZoneParams, find_zones};
 pub use zone_axis::{ZoneAxisFit, ZoneAxisParams, find_zone_axis};
->>>>>>> main

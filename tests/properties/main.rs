@@ -6,12 +6,9 @@ mod dense;
 mod detect;
 mod direct_phase;
 mod fft;
-<<<<<<< HEAD
 mod hrtem_drift;
-=======
 mod hrtem_lattice;
 mod hrtem_zone;
->>>>>>> main
 #[cfg(feature = "io")]
 mod io;
 mod linalg;
