@@ -88,7 +88,7 @@ fn dose(options: &Options, out: &Path, par: &Par) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Five seconds as 1 × 5, 5 × 1, 10 × 0.5 (as the paper states it; 10 × 0.5 s is the whole) and 100 × 0.05 s: blur within frames against noise of the alignment.
+/// Five seconds as 1 × 5, 5 × 1, 10 × 0.5 and 100 × 0.05 s: blur within frames against noise of the alignment.
 fn fractionation(options: &Options, out: &Path, par: &Par) -> Result<(), Failure> {
     let side: usize = options.get("side", 1024)?;
     let (contrast, seed): (f64, u64) = (options.get("contrast", 0.05)?, options.get("seed", 1)?);

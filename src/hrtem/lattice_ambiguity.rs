@@ -39,7 +39,7 @@ pub(super) struct Patches {
 
 impl Patches {
     /// Patches about `peaks` (signed indices, noise s, significance), strongest first: as wide as they can be, up to ±16 coefficients, when of two that would
-    /// overlap the weaker is left out and two thirds of the significance stays.
+    /// overlap the weaker is left out and half of the significance (its logarithm) stays.
     pub fn new(dims: [usize; 2], peaks: &[([isize; 2], f64, f64)], zero: Option<f64>, frames: usize) -> Self {
         let gap = |a: [isize; 2], b: [isize; 2]| (a[0] - b[0]).abs().max((a[1] - b[1]).abs()) as usize;
         let apart = |m: usize| {
@@ -54,10 +54,13 @@ impl Patches {
             kept.truncate(24);
             kept
         };
-        let weight = |kept: &[([isize; 2], f64, f64)]| kept.iter().map(|p| p.2).sum::<f64>();
+        // What lies close to the zero frequency is its shape, however strong.
+        let weight = |kept: &[([isize; 2], f64, f64)]| {
+            kept.iter().filter(|p| gap(p.0, [0, 0]) > 16).map(|p| (1.0 + p.2).ln()).sum::<f64>()
+        };
         let largest = dims[0].min(dims[1]) / 4 - 1;
         let all = weight(&apart(2));
-        let fits = |m: &usize| *m <= largest && 1.5 * weight(&apart(*m)) >= all;
+        let fits = |m: &usize| *m <= largest && 2.0 * weight(&apart(*m)) >= all;
         let m = [16, 14, 12, 10, 8, 7, 6, 5, 4, 3].into_iter().find(fits).unwrap_or(1);
         let peaks = apart(m);
         let mut centres: Vec<[isize; 2]> = peaks.iter().map(|p| p.0).collect();

@@ -93,10 +93,7 @@ pub use ctf_gradient::{CtfGradient, CtfGradientParams, CtfGradientResult};
 pub use dose_weight::{FrameWeights, ReflectionFading, critical_exposure, reflection_fading};
 pub use drift::{Drift, DriftMethod, DriftParams, LatticeAmbiguity, align_frames};
 pub use excitation::{ExcitationFit, ExcitationParams, FriedelPair, Strengths, cramer_rao, fit_excitation};
-pub use exit_wave::{
-    ExitWave, ExitWaveParams, ExitWaveResult, ExitWaveStage, ExitWaveState, FocalFreedom, FocalRegistration,
-    FocalVariables, Rescan,
-};
+pub use exit_wave::{ExitWave, ExitWaveParams, ExitWaveResult, ExitWaveStage, ExitWaveState, FocalFreedom, FocalRegistration, FocalVariables, Rescan};
 pub use exit_wave_gauge::{ExitWaveComparison, FocalErrors, compare_exit_waves, focal_errors, refocus};
 pub use exit_wave_linear::restore_linear;
 pub use exit_wave_rescan::FocalScan;
@@ -110,9 +107,7 @@ pub use image_reflections::{PlaneReflection, PlaneReflections, ReflectionsParams
 pub use indexing::{IndexParams, IndexedPattern, index_pattern};
 pub use laue::{LaueCircle, LaueParams, fit_laue_circle};
 pub use pattern::{CrystalParams, RecordParams, Reflection, ZonePattern, count_pattern, expected_pattern};
-pub use plane_group_search::{
-    PlaneGroupFit, PlaneGroupParams, PlaneGroupRanking, impose_plane_group, rank_plane_groups,
-};
+pub use plane_group_search::{PlaneGroupFit, PlaneGroupParams, PlaneGroupRanking, impose_plane_group, rank_plane_groups};
 pub use plane_groups::{PlaneGroup, PlaneMetric, PlaneOperation, PlaneSetting, PlaneSystem, plane_settings};
 pub use plane_lattice::{PlaneLattice, PlaneLatticeFit, PlaneLatticeParams};
 pub use potential_3d::{CrystalReflection, CrystalReflections, PotentialPeak};

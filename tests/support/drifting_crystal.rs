@@ -181,13 +181,19 @@ impl Crystal {
             }
             best
         };
-        // The common shift: the median first, so that a few lattice vectors do not spoil it, then the mean.
+        // The common shift: that of one frame first, between lattice vectors no middle has a meaning; then the median, then the mean.
         let mut errors: Vec<[f64; 2]> = found.iter().zip(truth).map(|(a, b)| [a[0] - b[0], a[1] - b[1]]).collect();
         for round in 0..3 {
             let middle = [0, 1].map(|a| {
                 let mut e: Vec<f64> = errors.iter().map(|e| e[a]).collect();
                 e.sort_by(f64::total_cmp);
-                if round < 2 { e[e.len() / 2] } else { e.iter().sum::<f64>() / e.len() as f64 }
+                if round == 0 && modulo {
+                    errors[errors.len() / 2][a]
+                } else if round < 2 {
+                    e[e.len() / 2]
+                } else {
+                    e.iter().sum::<f64>() / e.len() as f64
+                }
             });
             errors.iter_mut().for_each(|e| *e = reduce([e[0] - middle[0], e[1] - middle[1]]));
         }
