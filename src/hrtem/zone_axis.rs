@@ -14,6 +14,12 @@ use crate::specimen::Atoms;
 use crate::tensor::Tensor;
 use crate::units::SpatialFrequency;
 
+/// Mean deviance of a pair below which a fit leaves nothing but counting statistics.
+const COUNTING: f64 = 1.3;
+
+/// Slope of the starts around the axis: 0.3°.
+const NEAR: f64 = 0.005;
+
 /// How a pattern is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ZoneAxisParams {
@@ -137,13 +143,18 @@ pub fn find_zone_axis(
     let radius = (2.2 * spot).min(0.45 * clear.lengths()[0]);
     let counter = DiscCounter::new(&spots, &clear, spot, radius);
 
-    // Starts: tilts at which the spots are where the sphere is. Of the fits from each the one that leaves least is taken.
+    // Starts: tilts at which the spots are where the sphere is, likeliest first. A later one is taken where it leaves less, down to what counting leaves.
     let mut best: Option<(ExcitationFit, Vec<FriedelPair>)> = None;
-    for w in layers.starts(&spots, params) {
+    // On the axis and around it, should none of them do.
+    let around = [[0.0, 0.0], [NEAR, 0.0], [0.0, NEAR], [-NEAR, 0.0], [0.0, -NEAR]];
+    for w in layers.starts(&spots, params).into_iter().chain(around) {
+        if best.as_ref().is_some_and(|(b, _)| b.deviance <= COUNTING) {
+            break;
+        }
         let tilt = Misorientation::from_slope(w);
         let chosen = layers.pairs(&counter, tilt, params);
         let Ok(fit) = fit_from(&chosen, &[w], Start::Coarse, &params.excitation) else { continue };
-        if best.as_ref().is_none_or(|(b, _)| fit.deviance < b.deviance) {
+        if best.as_ref().is_none_or(|(b, _)| fit.deviance.max(COUNTING) < b.deviance) {
             best = Some((fit, chosen));
         }
     }
@@ -155,7 +166,7 @@ pub fn find_zone_axis(
         }
         let chosen = layers.pairs(&counter, fit.tilt, params);
         // More than counting statistics are left: perhaps another thickness fits better.
-        let quality = if fit.deviance > 1.3 { Start::Coarse } else { Start::Fine };
+        let quality = if fit.deviance > COUNTING { Start::Coarse } else { Start::Fine };
         let Ok(next) = fit_from(&chosen, &[fit.tilt.slope()], quality, &params.excitation) else { break };
         let moved = next.tilt.angle_to(&fit.tilt);
         (fit, pairs) = (next, chosen);
