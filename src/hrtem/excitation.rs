@@ -351,19 +351,24 @@ pub(crate) fn fit_from(
     let rho = 0.25f64.clamp(params.spread[0], params.spread[1]).ln();
     let slope_only = [true, true, false, false];
     let mut tried: Vec<(f64, Theta)> = Vec::new();
-    for w in starts {
+    // Far from the answer the pairs of many counts all look disturbed: from coarse starts the way is gone with little robustness, too.
+    let softness: &[f64] = if quality == Start::Coarse { &[1.0, 100.0] } else { &[1.0] };
+    for (w, soft) in starts.iter().flat_map(|w| softness.iter().map(move |s| (w, s))) {
+        let gentle = ExcitationParams { robustness: params.robustness * soft, ..quick };
         let mut theta = [w[0], w[1], 0.0, 0.5f64.clamp(params.spread[0], params.spread[1]).ln()];
         if quality == Start::Coarse {
             for t in [80.0f64, 160.0] {
                 theta[2] = t.clamp(t0, t1).ln();
-                theta = descend(&strong, theta, slope_only, &bounds, lambda, &quick)?.0;
+                theta = descend(&strong, theta, slope_only, &bounds, lambda, &gentle)?.0;
             }
         }
         // A ladder of thicknesses, each within the fringe of the next.
         let mut t = t0.max(100.0).min(t1);
         while t <= t1 {
             let first = [theta[0], theta[1], t.ln(), rho];
-            let first = descend(&strong, first, slope_only, &bounds, lambda, &quick)?.0;
+            let first = descend(&strong, first, slope_only, &bounds, lambda, &gentle)?.0;
+            let first =
+                if *soft > 1.0 { descend(&strong, first, [true; N], &bounds, lambda, &gentle)?.0 } else { first };
             let (theta, value, ..) = descend(&strong, first, [true; N], &bounds, lambda, &quick)?;
             tried.push((value, theta));
             t *= if quality == Start::Coarse { 1.2 } else { 1.35 };
