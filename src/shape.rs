@@ -10,15 +10,14 @@ pub fn checked_len(dims: &[usize]) -> Result<usize, Error> {
     dims.iter().try_fold(1usize, |n, &d| n.checked_mul(d)).ok_or(Error::OutOfMemory { bytes: u64::MAX })
 }
 
-/// A vector of `len` default values, or an error when the memory is not there. For sizes that come from a file's
-/// header.
+/// A vector of `len` zeros, or an error when the memory is not there. For sizes that come from a file's
+/// header. The zeros are the system's, not written: memory that is never touched is, on most systems, not used.
 ///
 /// # Errors
 /// [`Error::OutOfMemory`].
-pub fn try_zeroed<E: Clone + Default>(len: usize) -> Result<Vec<E>, Error> {
-    let mut v = try_reserved(len)?;
-    v.resize(len, E::default());
-    Ok(v)
+pub fn try_zeroed<E: bytemuck::Zeroable>(len: usize) -> Result<Vec<E>, Error> {
+    let bytes = (len as u64).saturating_mul(size_of::<E>() as u64);
+    bytemuck::allocation::try_zeroed_vec(len).map_err(|()| Error::OutOfMemory { bytes })
 }
 
 /// An empty vector with room for `len` elements, or an error. Memory that is not written to is, on most systems, not

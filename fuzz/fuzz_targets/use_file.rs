@@ -1,12 +1,21 @@
 //! What every target of a format does with its bytes: open, look at everything, read the corners of the sets.
 
-use exitwave::io::{self, OpenParams};
+use exitwave::io::{self, DataFile, OpenParams};
 use exitwave::shape::Limits;
 use exitwave::source::FrameSource;
 
+#[allow(dead_code)]
 pub fn use_file(name: &str, bytes: &[u8]) {
-    let params = OpenParams { limits: Limits { bytes: 1 << 24 }, ..OpenParams::default() };
-    let Ok(file) = io::parse(name, bytes.to_vec(), params) else { return };
+    if let Ok(file) = io::parse(name, bytes.to_vec(), params()) {
+        look(&file);
+    }
+}
+
+pub fn params() -> OpenParams {
+    OpenParams { limits: Limits { bytes: 1 << 24 }, ..OpenParams::default() }
+}
+
+pub fn look(file: &DataFile) {
     let _ = file.metadata().to_json();
     for k in 0..file.sets().len().min(16) {
         let dims = file.info(k).expect("listed").dims.clone();

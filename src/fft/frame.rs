@@ -1,8 +1,9 @@
 //! Two-dimensional transforms by [`LaneFft`]: sixteen lines at a time.
 //!
-//! Sixteen rows (or columns) are read into lanes and transformed, then turned, in blocks of 16 × 16, into lanes that hold sixteen
-//! columns of what the first pass leaves; these are transformed where they lie and written to the picture. Between the passes the
-//! numbers stay in lanes: each is turned once, and every pass but the last writes whole cache lines.
+//! Sixteen columns are read into lanes and transformed, then turned, in blocks of 16 × 16, into lanes that hold sixteen rows of what the
+//! first pass leaves; these are transformed where they lie and written to the picture, as rows, or as columns for a spectrum that is
+//! left transposed. The picture's columns are read and not written wherever there is a choice: lines of a cache that lie a power of two
+//! apart share its sets, which costs a pass that writes them twice what it costs one that reads.
 
 use num_complex::Complex;
 
@@ -20,7 +21,7 @@ pub(crate) struct FrameFft<T: Real> {
     along_x: LaneFft<T>,
 }
 
-/// What the first pass reads.
+/// What the last pass writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Lines {
     Rows,
@@ -49,8 +50,8 @@ impl<T: Real> FrameFft<T> {
     /// The transform in place, times `scale`.
     pub fn transform(&self, x: &mut [Complex<T>], direction: Direction, scale: T, scratch: &mut [Complex<T>]) {
         let [ny, nx] = self.dims;
-        let between = first(&self.along_x, Lines::Rows, x, [ny, nx], direction, scratch);
-        last(&self.along_y, between, x, [ny, nx], direction, scale);
+        let between = first(&self.along_y, x, [ny, nx], direction, scratch);
+        last(&self.along_x, between, Lines::Rows, x, [ny, nx], direction, scale);
     }
 
     /// Forward: the transform of `from` (ny, nx), or of what is in `to`, into `to` (nx, ny), times `scale`. Inverse: the same of a
@@ -68,8 +69,8 @@ impl<T: Real> FrameFft<T> {
             Direction::Forward => ([&self.along_y, &self.along_x], [ny, nx]),
             Direction::Inverse => ([&self.along_x, &self.along_y], [nx, ny]),
         };
-        let between = first(a, Lines::Columns, from.unwrap_or(to), [height, width], direction, scratch);
-        last(b, between, to, [width, height], direction, scale);
+        let between = first(a, from.unwrap_or(to), [height, width], direction, scratch);
+        last(b, between, Lines::Columns, to, [width, height], direction, scale);
     }
 }
 
@@ -82,48 +83,49 @@ fn chunk(n: usize) -> usize {
     2 * half(n)
 }
 
-/// Transforms the rows or columns of a picture (height, width). Chunk c of the result holds sixteen of the transforms' points, from
-/// 16 c on, in its lanes; its own points are the lines.
+/// Transforms the columns of a picture (height, width). Chunk c of the result holds sixteen of the transforms' points, from 16 c on, in
+/// its lanes; its own points are the columns.
 fn first<'s, T: Real>(
     plan: &LaneFft<T>,
-    what: Lines,
     x: &[Complex<T>],
     [height, width]: [usize; 2],
     direction: Direction,
     scratch: &'s mut [Complex<T>],
 ) -> &'s mut [Lane<T>] {
-    let (n, lines) = match what {
-        Lines::Rows => (width, height),
-        Lines::Columns => (height, width),
-    };
-    let (work, between) = aligned_words(bytemuck::cast_slice_mut(scratch)).split_at_mut(chunk(n));
-    let between = &mut between[..n.div_ceil(LANES) * chunk(lines)];
-    let mut b = LaneBuffers::new(work, half(n));
-    for at in (0..lines).step_by(LANES) {
-        let count = LANES.min(lines - at);
-        match what {
-            Lines::Rows => lines::read_rows(&x[at * width..], width, count, &mut b.re[..n], &mut b.im[..n]),
-            Lines::Columns => lines::read_columns(&x[at..], width, count, &mut b.re[..n], &mut b.im[..n]),
-        }
+    let (work, between) = aligned_words(bytemuck::cast_slice_mut(scratch)).split_at_mut(chunk(height));
+    let between = &mut between[..height.div_ceil(LANES) * chunk(width)];
+    let mut b = LaneBuffers::new(work, half(height));
+    for at in (0..width).step_by(LANES) {
+        let columns = LANES.min(width - at);
+        lines::read_columns(&x[at..], width, columns, &mut b.re[..height], &mut b.im[..height]);
         plan.to_order(&mut b, direction);
-        lines::turn(b.re, plan.order(), &mut between[at..], chunk(lines));
-        lines::turn(b.im, plan.order(), &mut between[half(lines) + at..], chunk(lines));
+        lines::turn(b.re, plan.order(), &mut between[at..], chunk(width));
+        lines::turn(b.im, plan.order(), &mut between[half(width) + at..], chunk(width));
     }
     between
 }
 
-/// Transforms the chunks where they lie, and writes them as columns of a picture (height, width).
+/// Transforms the chunks where they lie, and writes them as rows or columns of a picture (height, width).
 fn last<T: Real>(
     plan: &LaneFft<T>,
     between: &mut [Lane<T>],
+    what: Lines,
     y: &mut [Complex<T>],
     [height, width]: [usize; 2],
     direction: Direction,
     scale: T,
 ) {
-    for (points, at) in between.chunks_exact_mut(chunk(height)).zip((0..width).step_by(LANES)) {
-        let mut b = LaneBuffers::new(points, half(height));
+    let (n, lines) = match what {
+        Lines::Rows => (width, height),
+        Lines::Columns => (height, width),
+    };
+    for (points, at) in between.chunks_exact_mut(chunk(n)).zip((0..lines).step_by(LANES)) {
+        let mut b = LaneBuffers::new(points, half(n));
         plan.to_order(&mut b, direction);
-        lines::write_columns((b.re, b.im), plan.order(), scale, &mut y[at..], width, LANES.min(width - at));
+        let (points, count) = ((&*b.re, &*b.im), LANES.min(lines - at));
+        match what {
+            Lines::Rows => lines::write_rows(points, plan.order(), scale, &mut y[at * width..], width, count),
+            Lines::Columns => lines::write_columns(points, plan.order(), scale, &mut y[at..], width, count),
+        }
     }
 }

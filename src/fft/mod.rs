@@ -214,8 +214,8 @@ pub(crate) mod tests {
         let mut s = poison(plan.scratch_len());
         one.chunks_mut(192).for_each(|f| plan.forward(f, &mut s));
         for threads in [1, 2, 5] {
-            let mut many = x.clone();
-            plan.batch(&mut many, Direction::Forward, &Par::threads(threads).unwrap());
+            let (mut many, par) = (x.clone(), Par::threads(threads).unwrap());
+            plan.batch(&mut many, Direction::Forward, &par, &mut poison(plan.batch_scratch_len(&par)));
             assert_eq!(one, many);
         }
     }

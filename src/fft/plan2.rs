@@ -171,12 +171,21 @@ impl<T: Real> Fft2<T> {
         self.lanes.as_ref().map_or(rows, FrameFft::scratch_len)
     }
 
-    /// Transforms any number of consecutive frames, threaded over the frames; the inverse with 1/(ny nx). Allocates one
-    /// scratch a thread.
+    /// Elements of scratch with which [`Fft2::batch`] uses every thread.
+    pub fn batch_scratch_len(&self, par: &Par) -> usize {
+        par.count() * self.scratch_len()
+    }
+
+    /// Transforms any number of consecutive frames, threaded over the frames; the inverse with 1/(ny nx). As many threads
+    /// work as have [`Fft2::scratch_len`] elements of `scratch`.
     ///
     /// # Panics
-    /// If `frames.len()` is not a multiple of `self.len()`.
-    pub fn batch(&self, frames: &mut [Complex<T>], direction: Direction, par: &Par) {
+    /// - if `frames.len()` is not a multiple of `self.len()`,
+    /// - if `scratch.len() < self.scratch_len()`.
+    pub fn batch(&self, frames: &mut [Complex<T>], direction: Direction, par: &Par, scratch: &mut [Complex<T>]) {
+        if scratch.len() < self.scratch_len() {
+            crate::error::length_mismatch("Fft2::batch", "scratch", self.scratch_len(), scratch.len());
+        }
         if !frames.len().is_multiple_of(self.len()) {
             crate::error::length_mismatch(
                 "Fft2::batch",
@@ -189,7 +198,7 @@ impl<T: Real> Fft2<T> {
             Direction::Forward => T::ONE,
             Direction::Inverse => self.inverse_scale(),
         };
-        let mut scratch = vec![vec![Complex::default(); self.scratch_len()]; par.count()];
+        let mut scratch: Vec<_> = scratch.chunks_exact_mut(self.scratch_len()).collect();
         par.chunks_with(frames, self.len(), &mut scratch, |_, frame, s| self.transform(frame, direction, scale, s));
     }
 

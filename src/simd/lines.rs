@@ -16,36 +16,6 @@ fn fast<T: Real>(lines: usize) -> bool {
     T::NAME == "f32" && lines == LANES && super::avx512()
 }
 
-/// Point j ← column j of up to sixteen rows, `width` apart.
-///
-/// # Panics
-/// If the picture holds fewer rows of `re.len()` points, or `im` is shorter than `re`.
-pub(crate) fn read_rows<T: Real>(
-    x: &[Complex<T>],
-    width: usize,
-    rows: usize,
-    re: &mut [[T; LANES]],
-    im: &mut [[T; LANES]],
-) {
-    let mut first = 0;
-    #[cfg(target_arch = "x86_64")]
-    if fast::<T>(rows) {
-        first = re.len() / LANES * LANES;
-        let (re, im) = (&mut re[..first], &mut im[..first]);
-        // SAFETY: AVX-512 was detected, which is all the kernel needs; it checks its slices itself.
-        #[allow(unsafe_code)]
-        unsafe {
-            super::x86_lines::read_rows(bytemuck::cast_slice(x), width, words_mut(re), words_mut(im))
-        };
-    }
-    for (j, (re, im)) in re.iter_mut().zip(im).enumerate().skip(first) {
-        for i in 0..LANES {
-            let z = if i < rows { x[i * width + j] } else { Complex::default() };
-            (re[i], im[i]) = (z.re, z.im);
-        }
-    }
-}
-
 /// Turns points with sixteen lines in their lanes into lines with sixteen points in theirs: `y[c · chunk + i][j]` ←
 /// `x[order[16 c + j]][i]`. Lanes beyond the last point are 0.
 ///
@@ -129,6 +99,38 @@ pub(crate) fn write_columns<T: Real>(
     }
 }
 
+/// Point k of the first `rows` (up to sixteen) rows ← `scale` times their lanes of the point at `order[k]`; rows are `width` apart.
+///
+/// # Panics
+/// If the picture holds fewer than `rows` rows of `order.len()` points, or an entry of `order` is not the index of a point.
+pub(crate) fn write_rows<T: Real>(
+    (re, im): (&[[T; LANES]], &[[T; LANES]]),
+    order: &[u32],
+    scale: T,
+    y: &mut [Complex<T>],
+    width: usize,
+    rows: usize,
+) {
+    let mut first = 0;
+    #[cfg(target_arch = "x86_64")]
+    if fast::<T>(rows) {
+        first = order.len() / 8 * 8;
+        let points = (words(re), words(im));
+        // SAFETY: AVX-512 was detected, which is all the kernel needs; it checks its slices itself.
+        #[allow(unsafe_code)]
+        unsafe {
+            let y = bytemuck::cast_slice_mut(y);
+            super::x86_lines::write_rows(points, &order[..first], scale.f64() as f32, y, width)
+        };
+    }
+    for (k, &at) in order.iter().enumerate().skip(first) {
+        let (re, im) = (&re[at as usize], &im[at as usize]);
+        for i in 0..rows {
+            y[i * width + k] = Complex::new(re[i] * scale, im[i] * scale);
+        }
+    }
+}
+
 /// Points of f32, which T is.
 #[cfg(target_arch = "x86_64")]
 fn words<T: Real>(x: &[[T; LANES]]) -> &[[f32; LANES]] {
@@ -153,11 +155,18 @@ mod tests {
             let order: Vec<u32> = (0..width as u32).map(|k| (k + 5) % width as u32).collect();
             let (mut re, mut im) = (vec![[T::NAN; LANES]; width], vec![[T::NAN; LANES]; width]);
             if at + lines <= height {
-                read_rows(&x[at * width..], width, lines, &mut re, &mut im);
                 for j in 0..width {
-                    for i in 0..LANES {
-                        let want = if i < lines { x[(at + i) * width + j] } else { Complex::default() };
-                        assert_eq!((re[j][i], im[j][i]), (want.re, want.im), "row {i} column {j}");
+                    let z = |i: usize| if i < lines { x[(at + i) * width + j] } else { Complex::default() };
+                    (re[j], im[j]) = (std::array::from_fn(|i| z(i).re), std::array::from_fn(|i| z(i).im));
+                }
+                let mut y = vec![nothing; height * width];
+                write_rows((&re, &im), &order, T::of(2.0), &mut y[at * width..], width, lines);
+                for i in 0..height * width {
+                    let (row, k) = (i / width, i % width);
+                    if (at..at + lines).contains(&row) {
+                        assert_eq!(y[i], x[row * width + order[k] as usize].scale(T::of(2.0)), "row {row} point {k}");
+                    } else {
+                        assert!(!y[i].re.is_finite(), "{i}");
                     }
                 }
                 let chunk = LANES + 3;

@@ -94,22 +94,6 @@ pub(crate) fn dispatch(kernel: impl Kernel) {
     kernel.run::<false>();
 }
 
-/// Asks for the cache line of an element that will be read soon, if there is one.
-#[inline(always)]
-pub(crate) fn prefetch<T>(x: &[T], at: usize) {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(x) = x.get(at) {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        // SAFETY: nothing is read, and every x86-64 processor has the instruction. (The call is unsafe in older compilers only.)
-        #[allow(unsafe_code, unused_unsafe)]
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T1>(std::ptr::from_ref(x).cast());
-        }
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (x, at);
-}
-
 /// Whether the processor has AVX2 and FMA.
 #[inline(always)]
 pub(crate) fn avx2_fma() -> bool {

@@ -5,25 +5,6 @@ use std::arch::x86_64::*;
 
 use super::x86::{load512, store512};
 
-/// As [`super::lines::read_rows`], for a multiple of sixteen columns.
-#[target_feature(enable = "avx512f")]
-pub(super) fn read_rows(x: &[f32], width: usize, re: &mut [[f32; 16]], im: &mut [[f32; 16]]) {
-    for (b, (re, im)) in re.chunks_exact_mut(16).zip(im.chunks_exact_mut(16)).enumerate() {
-        let rows: [_; 16] = std::array::from_fn(|i| {
-            let at = 2 * (i * width + 16 * b);
-            // The sixteen rows after these will be next; there are too many streams for the processor to foresee them.
-            super::prefetch(x, at + 32 * width);
-            super::prefetch(x, at + 32 * width + 16);
-            apart(load512(x, at), load512(x, at + 16))
-        });
-        let (r, i) = (transpose(std::array::from_fn(|i| rows[i].0)), transpose(std::array::from_fn(|i| rows[i].1)));
-        for j in 0..16 {
-            store512(&mut re[j], 0, r[j]);
-            store512(&mut im[j], 0, i[j]);
-        }
-    }
-}
-
 /// As [`super::lines::turn`], for a multiple of sixteen points.
 #[target_feature(enable = "avx512f")]
 pub(super) fn turn(x: &[[f32; 16]], order: &[u32], y: &mut [[f32; 16]], chunk: usize) {
@@ -62,6 +43,51 @@ pub(super) fn write_columns(
         let (first, second) = together(r, i);
         store512(y, 2 * k * width, first);
         store512(y, 2 * k * width + 16, second);
+    }
+}
+
+/// As [`super::lines::write_rows`], for a multiple of eight points.
+#[target_feature(enable = "avx512f")]
+pub(super) fn write_rows(
+    (re, im): (&[[f32; 16]], &[[f32; 16]]),
+    order: &[u32],
+    scale: f32,
+    y: &mut [f32],
+    width: usize,
+) {
+    let scale = _mm512_set1_ps(scale);
+    for (c, order) in order.as_chunks::<8>().0.iter().enumerate() {
+        // 128-bit lane L of low[j] holds the complex numbers of rows 4 L and 4 L + 1 at point j, high[j] those of 4 L + 2 and 4 L + 3.
+        let (mut low, mut high) = ([scale; 8], [scale; 8]);
+        for j in 0..8 {
+            let r = _mm512_mul_ps(load512(&re[order[j] as usize], 0), scale);
+            let i = _mm512_mul_ps(load512(&im[order[j] as usize], 0), scale);
+            (low[j], high[j]) = (_mm512_unpacklo_ps(r, i), _mm512_unpackhi_ps(r, i));
+        }
+        for s in 0..4 {
+            // Lane L of a[m]: row 4 L + s at the points 2 m and 2 m + 1.
+            let mut a = [scale; 4];
+            for m in 0..4 {
+                let z = if s < 2 { &low } else { &high };
+                let (u, v) = (_mm512_castps_pd(z[2 * m]), _mm512_castps_pd(z[2 * m + 1]));
+                let w = if s % 2 == 0 { _mm512_unpacklo_pd(u, v) } else { _mm512_unpackhi_pd(u, v) };
+                a[m] = _mm512_castpd_ps(w);
+            }
+            let even01 = _mm512_shuffle_f32x4::<0x88>(a[0], a[1]);
+            let odd01 = _mm512_shuffle_f32x4::<0xdd>(a[0], a[1]);
+            let even23 = _mm512_shuffle_f32x4::<0x88>(a[2], a[3]);
+            let odd23 = _mm512_shuffle_f32x4::<0xdd>(a[2], a[3]);
+            let rows = [
+                _mm512_shuffle_f32x4::<0x88>(even01, even23),
+                _mm512_shuffle_f32x4::<0x88>(odd01, odd23),
+                _mm512_shuffle_f32x4::<0xdd>(even01, even23),
+                _mm512_shuffle_f32x4::<0xdd>(odd01, odd23),
+            ];
+            for (l, row) in rows.into_iter().enumerate() {
+                let at = 2 * (4 * l + s) * width + 16 * c;
+                store512(y, at, row);
+            }
+        }
     }
 }
 

@@ -6,10 +6,10 @@ mod dense;
 mod detect;
 mod direct_phase;
 mod fft;
+mod hrtem_lattice;
 mod hrtem_zone;
 #[cfg(feature = "io")]
 mod io;
-mod hrtem_lattice;
 mod linalg;
 mod lorentz;
 mod metrics;

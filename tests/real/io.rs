@@ -306,10 +306,37 @@ const FORMATS: [(&str, &str); 12] = [
     ("hdf5_family", "a.h5"),
 ];
 
+fn fuzz_params() -> io::OpenParams {
+    io::OpenParams { limits: Limits { bytes: 1 << 24 }, ..io::OpenParams::default() }
+}
+
 /// What the fuzz targets do with their bytes: whether they open.
 fn use_format(name: &str, bytes: Vec<u8>) -> bool {
-    let params = io::OpenParams { limits: Limits { bytes: 1 << 24 }, ..io::OpenParams::default() };
-    let Ok(file) = io::parse(name, bytes, params) else { return false };
+    io::parse(name, bytes, fuzz_params()).is_ok_and(|file| look(&file))
+}
+
+/// As the fuzz target of Zarr: the description and, after a zero, one chunk.
+fn use_zarr(bytes: &[u8]) -> bool {
+    let Some((kind, rest)) = bytes.split_first() else { return false };
+    let mut parts = rest.splitn(2, |&b| b == 0);
+    let (text, chunk) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let folder = tempfile::tempdir().unwrap();
+    let (name, first) = if kind % 2 == 0 { (".zarray", "0.0") } else { ("zarr.json", "c/0/0") };
+    std::fs::create_dir_all(folder.path().join("c/0")).unwrap();
+    std::fs::write(folder.path().join(name), text).unwrap();
+    std::fs::write(folder.path().join(first), chunk).unwrap();
+    io::open_with(folder.path(), fuzz_params()).is_ok_and(|file| look(&file))
+}
+
+#[test]
+fn seeds_of_zarr_open_and_their_prefixes_do_not_panic() {
+    for (path, bytes) in corpus("zarr") {
+        assert!(use_zarr(&bytes), "{}", path.display());
+        (0..bytes.len()).for_each(|n| drop(use_zarr(&bytes[..n])));
+    }
+}
+
+fn look(file: &io::DataFile) -> bool {
     let _ = file.metadata().to_json();
     for k in 0..file.sets().len().min(16) {
         let dims = file.info(k).unwrap().dims.clone();
