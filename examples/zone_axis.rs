@@ -489,7 +489,8 @@ fn errors(options: &Options, study: u64, dynamical: u64, out: &Path) -> Result<s
     panel.add(Cell::Plot(plot));
     let png = out.join("zone_axis_study.png");
     panel.render()?.write_png(&png)?;
-    // 0.5 e/Å² over a disc of 100 nm is 3.9·10⁵ electrons: two such patterns stay at 1 e/Å²; 5·10⁵ over 1 µm² are 0.005.
+    // 0.5 e/Å² over a disc of 100 nm is 3.9·10⁵ electrons: two such patterns stay at 1 e/Å²; 5·10⁵ over 1 µm²
+    // are 0.005.
     Ok(
         serde_json::json!({ "table": lines, "dose_of_two_patterns_per_A2_over_1_um2": 2.0 * 5e5 / 1e8, "png": png.display().to_string() }),
     )
@@ -514,7 +515,8 @@ fn ideal_pairs(list: &[Reflection], record: &RecordParams, height: f64, limit: f
     pairs
 }
 
-/// The reflections by multislice: the smallest orthogonal cell along the zone axis, slices of 1 Å or so, the mistilt in the propagator.
+/// The reflections by multislice: the smallest orthogonal cell along the zone axis, slices of 1 Å or so, the
+/// mistilt in the propagator.
 fn exact(atoms: &Atoms, zone: [i32; 3], p: &CrystalParams) -> Result<Vec<Reflection>, Failure> {
     let up = if zone == [0, 0, 1] || zone == [0, 1, 0] { [1, 0, 0] } else { [0, 0, 1] };
     let cell = atoms.oriented(zone, up)?;

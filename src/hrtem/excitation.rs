@@ -1,8 +1,11 @@
 //! Misorientation from the intensities of Friedel pairs: no structure is needed.
 //!
-//! g and −g have the same structure factor, but lie at different distances from the Ewald sphere. With the excitation errors
-//! `s± = ±(w·q − nH) − κ(q)` their expected counts are `λ± = A P(s±) + B±`, where P is the rocking curve of the slab, A the pair's
-//! own unknown strength and B± the background. What is fitted is w, the thickness and its spread; each A is eliminated by its
+//! g and −g have the same structure factor, but lie at different distances from the Ewald sphere. With the
+//! excitation errors
+//! `s± = ±(w·q − nH) − κ(q)` their expected counts are `λ± = A P(s±) + B±`, where P is the rocking curve of the
+//! slab, A the pair's
+//! own unknown strength and B± the background. What is fitted is w, the thickness and its spread; each A is
+//! eliminated by its
 //! own maximum, which is exact: for B = 0 the likelihood is then that of the pair's ratio given its sum.
 
 use crate::error::Error;
@@ -45,7 +48,8 @@ pub struct ExcitationParams {
     pub thickness: [Length; 2],
     /// Smallest and largest spread of the thickness, as a fraction of it.
     pub spread: [f64; 2],
-    /// Deviance of a pair from which on it counts less: `ν ln(1 + D/ν)` is minimised. Counting statistics alone rarely give 16; pairs
+    /// Deviance of a pair from which on it counts less: `ν ln(1 + D/ν)` is minimised. Counting statistics
+    /// alone rarely give 16; pairs
     /// disturbed by dynamical diffraction, by other layers or by a second crystal do.
     pub robustness: f64,
     /// How many standard deviations of the background the sum of a pair must stand above it to take part.
@@ -105,7 +109,8 @@ pub struct ExcitationFit {
     pub thickness: Length,
     /// Standard deviation of the thickness as a fraction of it.
     pub spread: f64,
-    /// Covariance of (w_y, w_x, ln T, ln ρ): inverse Fisher information, times `deviance/freedom` where that is above 1.
+    /// Covariance of (w_y, w_x, ln T, ln ρ): inverse Fisher information, times `deviance/freedom` where that
+    /// is above 1.
     pub covariance: [[f64; N]; N],
     /// Deviance of the pairs, cut off by the robustness: `Σ ν ln(1 + D/ν)`.
     pub loss: f64,
@@ -284,19 +289,23 @@ fn descend(
 
 /// Fits the misorientation, the thickness and its spread to Friedel pairs.
 ///
-/// The search has three stages: a map of the loss over all tilts with a thin, uneven slab, whose rocking curve is wide and without zeros;
-/// fits from the lowest points of the map with thicker slabs; fits of everything from several thicknesses, of which the lowest loss is
+/// The search has three stages: a map of the loss over all tilts with a thin, uneven slab, whose rocking curve is
+/// wide and without zeros;
+/// fits from the lowest points of the map with thicker slabs; fits of everything from several thicknesses, of
+/// which the lowest loss is
 /// the answer. With `start` the first is left out.
 ///
 /// # Units
 /// Counts are electrons: counts of a camera with gain are divided by it first.
 ///
 /// # Errors
-/// [`Error::Param`] for parameters out of range; [`Error::Data`] with the index of the first pair with counts or background that are negative or
+/// [`Error::Param`] for parameters out of range; [`Error::Data`] with the index of the first pair with counts or
+/// background that are negative or
 /// not finite, or when fewer than 3 pairs have counts.
 ///
 /// # References
-/// Friedel pairs and their profile likelihood: derived in docs/zone_axis.md. Rocking curve: P. B. Hirsch et al., *Electron Microscopy of
+/// Friedel pairs and their profile likelihood: derived in docs/zone_axis.md. Rocking curve: P. B. Hirsch et al.,
+/// *Electron Microscopy of
 /// Thin Crystals* (1977), equation 4.11.
 pub fn fit_excitation(
     pairs: &[FriedelPair],
@@ -333,7 +342,8 @@ pub(crate) fn fit_from(
 ) -> Result<ExcitationFit, Error> {
     params.check()?;
     check_pairs(pairs)?;
-    // A pair's own strength costs one of its two numbers: from many faint pairs, of which that is all there is, the fit would learn their noise.
+    // A pair's own strength costs one of its two numbers: from many faint pairs, of which that is all there
+    // is, the fit would learn their noise.
     // The choice is by the sum, which says nothing about the ratio.
     let clear = |p: &&FriedelPair| {
         let under = p.background[0] + p.background[1];
@@ -352,6 +362,8 @@ pub(crate) fn fit_from(
     let slope_only = [true, true, false, false];
     let mut tried: Vec<(f64, Theta)> = Vec::new();
     // Far from the answer the pairs of many counts all look disturbed: from coarse starts the way is gone with little robustness, too.
+    // Far from the answer the pairs of many counts all look disturbed: from coarse starts the way is gone with
+    // little robustness, too.
     let softness: &[f64] = if quality == Start::Coarse { &[1.0, 100.0] } else { &[1.0] };
     for (w, soft) in starts.iter().flat_map(|w| softness.iter().map(move |s| (w, s))) {
         let gentle = ExcitationParams { robustness: params.robustness * soft, ..quick };
@@ -534,7 +546,8 @@ fn inverse(info: &[[f64; N]; N]) -> Result<[[f64; N]; N], Error> {
     Ok(std::array::from_fn(|k| std::array::from_fn(|l| x[k * N + l])))
 }
 
-/// The Cramér–Rao bound on the standard deviations of φ and across it: what no unbiased estimate from these pairs can beat, with thickness and
+/// The Cramér–Rao bound on the standard deviations of φ and across it: what no unbiased estimate from these pairs
+/// can beat, with thickness and
 /// spread unknown.
 ///
 /// # Units

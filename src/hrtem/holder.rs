@@ -15,9 +15,11 @@ pub struct Tilts {
     pub beta: Angle,
 }
 
-/// A double-tilt holder as the diffraction pattern shows it: a crystal direction m of the untilted specimen points to `n = R(e_α, α) R(e_β, β) m`.
+/// A double-tilt holder as the diffraction pattern shows it: a crystal direction m of the untilted specimen
+/// points to `n = R(e_α, α) R(e_β, β) m`.
 ///
-/// Rotations are right-handed about their axes in (x, y, z), z the direction of the beam. A camera that shows a mirror image only changes the
+/// Rotations are right-handed about their axes in (x, y, z), z the direction of the beam. A camera that shows a
+/// mirror image only changes the
 /// directions of the axes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Holder {
@@ -40,11 +42,13 @@ impl Default for Holder {
 impl Holder {
     /// The tilts that bring a zone axis, seen at `now` with the given misorientation, parallel to the beam.
     ///
-    /// m = R(e_β, −β) R(e_α, −α) n. For n′ = z it must hold that R(e_β, β′) m ⊥ e_α, one equation `A cos β′ + B sin β′ + C = 0`, of which the
+    /// m = R(e_β, −β) R(e_α, −α) n. For n′ = z it must hold that R(e_β, β′) m ⊥ e_α, one equation `A cos β′ +
+    /// B sin β′ + C = 0`, of which the
     /// solution nearer to the present β is taken; α′ then turns what is left about e_α to z.
     ///
     /// # Errors
-    /// [`Error::Param`] for axes less than 10° apart, angles that are not finite or misorientations above 80°, and where the zone axis cannot be
+    /// [`Error::Param`] for axes less than 10° apart, angles that are not finite or misorientations above
+    /// 80°, and where the zone axis cannot be
     /// reached within the range.
     pub fn target(&self, now: Tilts, misorientation: Misorientation) -> Result<Tilts, Error> {
         self.check()?;
@@ -166,18 +170,22 @@ pub struct Calibration {
     pub holder: Holder,
     /// Standard deviations of the directions of the α and the β axis.
     pub sigma: [Angle; 2],
-    /// Root mean square of what is left, in standard deviations of the measurements; about 1, or 0 for as many unknowns as numbers.
+    /// Root mean square of what is left, in standard deviations of the measurements; about 1, or 0 for as
+    /// many unknowns as numbers.
     pub residual: f64,
 }
 
-/// The directions of the two tilt axes from misorientations of one zone axis at three or more known tilts: a first pattern, one after a tilt in α, one
+/// The directions of the two tilt axes from misorientations of one zone axis at three or more known tilts: a
+/// first pattern, one after a tilt in α, one
 /// after a tilt in β.
 ///
-/// Least squares for the two directions and the zone axis of the untilted specimen: four numbers from two for each pattern. Starts are 24 directions
+/// Least squares for the two directions and the zone axis of the untilted specimen: four numbers from two for
+/// each pattern. Starts are 24 directions
 /// of α with β a right angle to either side.
 ///
 /// # Errors
-/// [`Error::Data`] for fewer than three measurements, or tilts that do not change in two directions; [`Error::Param`] for numbers that are not finite or
+/// [`Error::Data`] for fewer than three measurements, or tilts that do not change in two directions;
+/// [`Error::Param`] for numbers that are not finite or
 /// standard deviations that are not positive.
 pub fn calibrate_holder(measurements: &[TiltMeasurement], range: Tilts) -> Result<Calibration, Error> {
     if measurements.len() < 3 {
@@ -323,7 +331,8 @@ mod tests {
         let c = calibrate_holder(&[at(4.0, -3.0), at(6.0, -3.0), at(4.0, -1.0)], truth.range).unwrap();
         assert!((c.holder.alpha_axis - truth.alpha_axis).abs().to_deg() < 1e-4, "{c:?}");
         assert!((c.holder.beta_axis - truth.beta_axis).abs().to_deg() < 1e-4, "{c:?}");
-        // The move of 2° is a difference of 0.02° √(1 + ½): of its start the other move knows the same component once more.
+        // The move of 2° is a difference of 0.02° √(1 + ½): of its start the other move knows the same
+        // component once more.
         assert!(c.sigma.iter().all(|s| (s.to_rad() / (0.01 * 1.5f64.sqrt()) - 1.0).abs() < 0.01), "{c:?}");
     }
 

@@ -12,7 +12,8 @@ pub struct IndexParams {
     pub spots: SpotParams,
     /// How the lattice is found; its origin is not used.
     pub lattice: PlaneLatticeParams,
-    /// About where the direct beam is, `[y, x]` in pixels, to the nearest lattice point. Without it the beam is the spot that
+    /// About where the direct beam is, `[y, x]` in pixels, to the nearest lattice point. Without it the beam
+    /// is the spot that
     /// outshines all others, or the lattice point about which the background is round.
     pub centre: Option<[f64; 2]>,
 }
@@ -44,9 +45,11 @@ impl IndexedPattern {
 
 /// Finds spots, their lattice and the direct beam.
 ///
-/// The direct beam is a lattice point. Where it is not recorded, it is the point c, one that cannot be used if there is any (beam stop, saturation), that
+/// The direct beam is a lattice point. Where it is not recorded, it is the point c, one that cannot be used if
+/// there is any (beam stop, saturation), that
 /// makes the background rounder than any other:
-/// with n_j the electrons of blocks of quiet pixels and m(|r_j − c|) their mean by distance, the one of the largest Poisson likelihood
+/// with n_j the electrons of blocks of quiet pixels and m(|r_j − c|) their mean by distance, the one of the
+/// largest Poisson likelihood
 /// `Σ n_j ln m(|r_j − c|)`.
 ///
 /// # Shapes
@@ -75,7 +78,8 @@ pub fn index_pattern(
     Ok(IndexedPattern { lattice: PlaneLattice { origin, ..fit.lattice }, spots, rms: fit.rms, indices })
 }
 
-/// About where the direct beam is: where it is said to be, or the spot that outshines all others, or where the background is round.
+/// About where the direct beam is: where it is said to be, or the spot that outshines all others, or where the
+/// background is round.
 pub(crate) fn direct_beam(spots: &Spots, lattice: &PlaneLattice, params: &IndexParams) -> [f64; 2] {
     let said = params.centre.or_else(|| outstanding(spots));
     said.unwrap_or_else(|| round_background(spots, lattice, params.spots.spot))
@@ -196,7 +200,8 @@ fn clear_lattice(quiet: &mut [bool], [ny, nx]: [usize; 2], lattice: &PlaneLattic
 
 /// Counts electrons in discs, and what the background gives to them.
 ///
-/// The background is the mean by distance from the direct beam of all pixels away from lattice points, times the local departure from it:
+/// The background is the mean by distance from the direct beam of all pixels away from lattice points, times the
+/// local departure from it:
 /// (n + 50)/(m + 50) with n electrons around the disc where the mean predicts m.
 #[derive(Clone, Debug)]
 pub(crate) struct DiscCounter<'a> {

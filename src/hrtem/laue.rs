@@ -37,28 +37,35 @@ pub struct LaueCircle {
     pub tilt: Misorientation,
     /// Standard deviation of φ, from the scatter of the reflections about the circle.
     pub sigma_phi: Angle,
-    /// Root of the weighted mean square distance of the reflections from the circle; of those far from it little counts.
+    /// Root of the weighted mean square distance of the reflections from the circle; of those far from it
+    /// little counts.
     pub rms: SpatialFrequency,
 }
 
 /// Fits the circle through the direct beam to reflections.
 ///
-/// Minimised is `Σ Iⱼ ρ(|qⱼ − c| − |c|)` over the centre c, with Cauchy's ρ(d) = ln(1 + d²/δ²) and δ from the median distance: reflections of
-/// other circles (higher layers) and single strong ones count little. The start is the best of a grid of centres. φ follows from
+/// Minimised is `Σ Iⱼ ρ(|qⱼ − c| − |c|)` over the centre c, with Cauchy's ρ(d) = ln(1 + d²/δ²) and δ from the
+/// median distance: reflections of
+/// other circles (higher layers) and single strong ones count little. The start is the best of a grid of centres.
+/// φ follows from
 /// `r = sin φ/λ`.
 ///
-/// What this fit does not know is that a reflection may be strong because of its structure factor, far from the circle: its answer has a bias
-/// of about the rocking curve's width (see docs/zone_axis.md); [`fit_excitation`](crate::hrtem::fit_excitation) has not.
+/// What this fit does not know is that a reflection may be strong because of its structure factor, far from the
+/// circle: its answer has a bias
+/// of about the rocking curve's width (see docs/zone_axis.md); [`fit_excitation`](crate::hrtem::fit_excitation)
+/// has not.
 ///
 /// # Units
 /// `q` from the direct beam, `[y, x]` in 1/Å; `intensities` in any unit.
 ///
 /// # Errors
-/// [`Error::Shape`] where lengths differ; [`Error::Param`] for parameters out of range; [`Error::Data`] for numbers that are not finite or
+/// [`Error::Shape`] where lengths differ; [`Error::Param`] for parameters out of range; [`Error::Data`] for
+/// numbers that are not finite or
 /// negative intensities, for fewer than 3 reflections, or when all lie on one line through the direct beam.
 ///
 /// # References
-/// D. Zhang et al., *Science* 359, 675 (2018), figure 1 (r = sin φ/λ). Weights: P. J. Huber, *Robust Statistics* (1981), section 7.8.
+/// D. Zhang et al., *Science* 359, 675 (2018), figure 1 (r = sin φ/λ). Weights: P. J. Huber, *Robust Statistics*
+/// (1981), section 7.8.
 pub fn fit_laue_circle(q: &[[f64; 2]], intensities: &[f64], params: &LaueParams) -> Result<LaueCircle, Error> {
     if q.len() != intensities.len() {
         return Err(Error::shape("fit_laue_circle", &[q.len()], &[intensities.len()]));

@@ -1,6 +1,7 @@
 //! Low-dose high-resolution TEM: from a crystal off its zone axis to a structure.
 //!
-//! Positions in pictures and patterns are `[y, x]` in pixels or 1/Å; defocus is positive for underfocus; a frame's drift is
+//! Positions in pictures and patterns are `[y, x]` in pixels or 1/Å; defocus is positive for underfocus; a
+//! frame's drift is
 //! the shift that its content has, and is removed by shifting the frame by its negative.
 //!
 //! **Drift** of series of frames that each hold next to nothing: [`align_frames`] with the [`AmplitudeFilter`], correlation or maximum likelihood under a
@@ -25,6 +26,13 @@
 //!
 //! **Zone axis**: [`find_zone_axis`] goes from a diffraction pattern to the misorientation of the nearest zone axis, with its uncertainty, and [`Holder`] from there to the
 //! tilts that remove it. Its parts: [`find_spots`], [`index_pattern`], [`find_zones`], [`fit_laue_circle`], [`fit_excitation`]; [`ZonePattern`] and
+//! **The plane lattice**: [`PlaneLattice`], found in the peaks of a spectrum or a diffraction pattern, refined,
+//! indexed.
+//!
+//! **Zone axis**: [`find_zone_axis`] goes from a diffraction pattern to the misorientation of the nearest zone
+//! axis, with its uncertainty, and [`Holder`] from there to the
+//! tilts that remove it. Its parts: [`find_spots`], [`index_pattern`], [`find_zones`], [`fit_laue_circle`],
+//! [`fit_excitation`]; [`ZonePattern`] and
 //! [`expected_pattern`] simulate such patterns.
 
 mod aligned_sum;

@@ -37,7 +37,8 @@ pub(crate) struct NetFit {
 }
 
 impl NetFit {
-    /// Finds direction and scale as those of the largest `Σ |Σⱼ wⱼ e^{2πi d·pⱼ}|²` over the shortest dual vectors d of the net of all layers, then the origin modulo
+    /// Finds direction and scale as those of the largest `Σ |Σⱼ wⱼ e^{2πi d·pⱼ}|²` over the shortest dual
+    /// vectors d of the net of all layers, then the origin modulo
     /// that net, then all of them by least squares. The direct beam is the point of the net that `centre` finds.
     pub fn new(
         net: &ZoneNet,
@@ -136,7 +137,8 @@ impl NetFit {
         self.lattice(&self.union)
     }
 
-    /// The lowest layer with a reflection over a point of the union, as its height, and the distance to the next one; none where there
+    /// The lowest layer with a reflection over a point of the union, as its height, and the distance to the
+    /// next one; none where there
     /// is none.
     pub fn layer_of(&self, index: [i32; 2]) -> Option<(f64, f64)> {
         let g = self.union.at(index.map(f64::from));
@@ -170,7 +172,8 @@ impl NetFit {
         [0, 1].map(|i| self.origin[i] + m * q[i])
     }
 
-    /// Least squares for origin, direction and scale from the spots near points of the net. With a tilt each spot is a reflection of the layer that is nearest
+    /// Least squares for origin, direction and scale from the spots near points of the net. With a tilt each
+    /// spot is a reflection of the layer that is nearest
     /// to the sphere there, seen foreshortened.
     pub fn refine(&mut self, spots: &Spots, spot: f64, tilt: Option<Misorientation>) {
         let (mut m, mut r) = ([0.0; 16], [0.0; 4]);
@@ -210,7 +213,8 @@ impl NetFit {
         }
     }
 
-    /// The reflection at a place of the pattern, `[y, x]` in 1/Å of the pattern's unturned frame; none where the layers are ambiguous.
+    /// The reflection at a place of the pattern, `[y, x]` in 1/Å of the pattern's unturned frame; none where
+    /// the layers are ambiguous.
     fn reflection(&self, p: [f64; 2], tilt: Option<Misorientation>) -> Option<[f64; 2]> {
         let (index, _) = self.union().nearest(p);
         let g = self.union.at(index.map(f64::from));
@@ -259,7 +263,8 @@ fn wave(places: &[[f64; 2]], weights: &[f64], middle: [f64; 2], d: [f64; 2]) -> 
     places.iter().zip(weights).map(one).sum()
 }
 
-/// Whether a reduced lattice is its own mirror image: rectangular, or with two equal axes, or with b above the middle of a.
+/// Whether a reduced lattice is its own mirror image: rectangular, or with two equal axes, or with b above the
+/// middle of a.
 fn mirrored(lattice: &PlaneLattice) -> bool {
     let l = lattice.reduced();
     let d = |u: [f64; 2], v: [f64; 2]| u[0] * v[0] + u[1] * v[1];
@@ -267,7 +272,8 @@ fn mirrored(lattice: &PlaneLattice) -> bool {
     ab.abs() < 1e-6 * aa || (aa / bb - 1.0).abs() < 1e-6 || (2.0 * ab / aa - 1.0).abs() < 1e-6
 }
 
-/// The net of all layers, seen along the axis: the zeroth with the multiples of the offset, where these close within six layers.
+/// The net of all layers, seen along the axis: the zeroth with the multiples of the offset, where these close
+/// within six layers.
 fn union_of_layers(flat: &PlaneLattice, offset: [f64; 2]) -> PlaneLattice {
     let whole = |k: i32| offset.iter().all(|f| (f64::from(k) * f - (f64::from(k) * f).round()).abs() < 0.02);
     let Some(k) = (1..=6).find(|&k| whole(k)) else { return *flat };

@@ -63,13 +63,15 @@ pub struct ZonePattern {
 }
 
 impl ZonePattern {
-    /// The structure factors `V_g = Ω⁻¹ Σ_j (f_j(g)/κ) e^{−2π²σ_j²g²} e^{−2πi g·r_j}` of the reflections up to `limit` and near
+    /// The structure factors `V_g = Ω⁻¹ Σ_j (f_j(g)/κ) e^{−2π²σ_j²g²} e^{−2πi g·r_j}` of the reflections up
+    /// to `limit` and near
     /// enough to the plane to be excited at tilts up to 6°.
     ///
     /// The thermal motion is the mean of the three axes.
     ///
     /// # Errors
-    /// As [`ZoneNet::new`]; [`Error::Param`] for a limit that is not between 0.01 and 5 1/Å; [`Error::Unsupported`] for species without a
+    /// As [`ZoneNet::new`]; [`Error::Param`] for a limit that is not between 0.01 and 5 1/Å;
+    /// [`Error::Unsupported`] for species without a
     /// scattering factor.
     pub fn new(crystal: &Atoms, zone: [i32; 3], limit: SpatialFrequency) -> Result<Self, Error> {
         let net = ZoneNet::new(crystal, zone)?;
@@ -144,7 +146,8 @@ impl ZonePattern {
 
     /// The reflections of the tilted crystal, within 0.03 1/Å of the sphere.
     ///
-    /// `I_g = σ² |V_g|² P(s)/(1 + Σ σ² |V|² P)` with the rocking curve `P = [1 − e^{−2(πsρT)²} cos 2πsT]/(2π²s²)`: kinematic
+    /// `I_g = σ² |V_g|² P(s)/(1 + Σ σ² |V|² P)` with the rocking curve `P = [1 − e^{−2(πsρT)²} cos
+    /// 2πsT]/(2π²s²)`: kinematic
     /// intensities, all divided so that no electron is counted twice. s is exact, for the sphere and for the turned
     /// crystal.
     ///
@@ -202,12 +205,14 @@ pub struct RecordParams {
     pub ring: f64,
     /// Radius of the ring; its width (one standard deviation) is a tenth of it.
     pub ring_radius: SpatialFrequency,
-    /// Radius of the beam stop, in pixels: nothing is recorded inside, nor behind its arm, which comes from the upper edge and is
+    /// Radius of the beam stop, in pixels: nothing is recorded inside, nor behind its arm, which comes from
+    /// the upper edge and is
     /// half as wide; 0 for none.
     pub stop: f64,
 }
 
-/// 512², 0.006 1/Å, the beam in the middle, spots of 1.3 pixels, 5·10⁵ electrons, 8 % of them diffuse within 0.25 1/Å and 2 % in a
+/// 512², 0.006 1/Å, the beam in the middle, spots of 1.3 pixels, 5·10⁵ electrons, 8 % of them diffuse within 0.25
+/// 1/Å and 2 % in a
 /// ring at 0.45 1/Å (amorphous carbon), a stop of 6 pixels.
 impl Default for RecordParams {
     fn default() -> Self {
@@ -285,7 +290,8 @@ impl RecordParams {
     }
 }
 
-/// Expected electrons a pixel: Gaussian spots integrated over pixels, the direct beam with what the reflections leave, background,
+/// Expected electrons a pixel: Gaussian spots integrated over pixels, the direct beam with what the reflections
+/// leave, background,
 /// beam stop.
 ///
 /// # Errors

@@ -11,7 +11,8 @@ const FAINT: f64 = 0.02;
 pub struct SpotParams {
     /// Standard deviation of a spot, in pixels.
     pub spot: f64,
-    /// Standard deviation of the window in which the background is averaged, in pixels; well above the spots' distance from
+    /// Standard deviation of the window in which the background is averaged, in pixels; well above the spots'
+    /// distance from
     /// one another where they are close.
     pub window: f64,
     /// Significance from which on a maximum is a spot, in standard deviations.
@@ -65,28 +66,34 @@ pub struct Spots {
 
 /// Finds the spots of a pattern.
 ///
-/// The background is the mean of the pixels around, weighted by a Gaussian window, without those that stand out, and the same mean of what is
+/// The background is the mean of the pixels around, weighted by a Gaussian window, without those that stand out,
+/// and the same mean of what is
 /// left; three rounds. With
-/// weights h of the spot's shape, `n = Σ h I` and `m = Σ h b` have the statistics of n/f counts, `f = Σ h²b/Σ h b`, so that
+/// weights h of the spot's shape, `n = Σ h I` and `m = Σ h b` have the statistics of n/f counts, `f = Σ h²b/Σ h
+/// b`, so that
 ///
 /// ```text
 /// z² = 2 [n ln(n/m) − n + m]/f
 /// ```
 ///
-/// is the square of a significance for single electrons on an empty background as for thousands (it becomes (n − m)²/(f m) for large
+/// is the square of a significance for single electrons on an empty background as for thousands (it becomes (n −
+/// m)²/(f m) for large
 /// counts). A maximum of z above the threshold is a spot; its centre of mass under h is iterated.
 ///
-/// A pixel is hot when it holds at least 20 electrons and ten times as much as any of its neighbours: no spot is that sharp.
+/// A pixel is hot when it holds at least 20 electrons and ten times as much as any of its neighbours: no spot is
+/// that sharp.
 ///
 /// # Shapes
 /// `pattern` and `mask` (true where usable) are `[y, x]`.
 ///
 /// # Errors
-/// [`Error::Shape`] where they differ or are not pictures; [`Error::Param`] for parameters out of range; [`Error::Data`] for a
+/// [`Error::Shape`] where they differ or are not pictures; [`Error::Param`] for parameters out of range;
+/// [`Error::Data`] for a
 /// pattern without usable pixels.
 ///
 /// # References
-/// z: signed root of the Poisson deviance, T.-P. Li, Y.-Q. Ma, *Astrophys. J.* 272, 317 (1983), equation 17 with a known background.
+/// z: signed root of the Poisson deviance, T.-P. Li, Y.-Q. Ma, *Astrophys. J.* 272, 317 (1983), equation 17 with
+/// a known background.
 pub fn find_spots(pattern: &Tensor<f64>, mask: Option<&Tensor<bool>>, params: &SpotParams) -> Result<Spots, Error> {
     let &[ny, nx] = pattern.dims() else { return Err(Error::shape("find_spots", &[0, 0], pattern.dims())) };
     if mask.is_some_and(|m| m.dims() != pattern.dims()) {
@@ -169,7 +176,8 @@ pub fn find_spots(pattern: &Tensor<f64>, mask: Option<&Tensor<bool>>, params: &S
         let (count, mean, var) =
             (blur(&electrons, [ny, nx], &h), blur(&under, [ny, nx], &h), blur(&under, [ny, nx], &h2));
         for i in 0..n {
-            // Where next to nothing is expected two electrons in a place are chance: one pixel in ten thousand has them.
+            // Where next to nothing is expected two electrons in a place are chance: one pixel in ten
+            // thousand has them.
             let least = FAINT * h_sum * h_sum;
             z[i] = significance(count[i], mean[i].max(least), var[i].max(0.5 * least));
         }
@@ -241,7 +249,8 @@ fn significance(n: f64, m: f64, var: f64) -> f64 {
     (2.0 * (log - n + m).max(0.0) / f).sqrt().copysign(n - m)
 }
 
-/// Variance over mean of what is left when neighbours are subtracted: half the squared difference of pixels two apart over their
+/// Variance over mean of what is left when neighbours are subtracted: half the squared difference of pixels two
+/// apart over their
 /// mean, median over blocks of 16².
 fn measured_gain(values: &[f64], usable: &[bool], [ny, nx]: [usize; 2]) -> f64 {
     const BLOCK: usize = 16;
@@ -349,7 +358,8 @@ fn refine(
         }
     }
     let total = count / norm.max(1e-9);
-    // Variance of the centre under this window: 16/9 σ² over the electrons N, and 2 σ² u/N² of a background of u electrons on 4πσ².
+    // Variance of the centre under this window: 16/9 σ² over the electrons N, and 2 σ² u/N² of a background of
+    // u electrons on 4πσ².
     let area = under / norm.max(1e-9);
     let sigma_position = sigma * ((16.0 / 9.0 + 2.0 * area / total.max(1e-9)) / total.max(1e-9)).sqrt();
     Some(Spot { position: at, sigma: sigma_position, electrons: total, significance: 0.0 })

@@ -6,7 +6,8 @@ use crate::units::Angle;
 
 /// How far, and in which direction, a zone axis stands from the beam.
 ///
-/// `tilt` has the length φ and points to where the zone axis, followed downstream, meets the pattern: from the direct beam to
+/// `tilt` has the length φ and points to where the zone axis, followed downstream, meets the pattern: from the
+/// direct beam to
 /// the centre of the Laue circle.
 ///
 /// # Units
@@ -77,13 +78,15 @@ pub(crate) fn sphere(q2: f64, lambda: f64) -> f64 {
 
 /// Excitation error of layer n at q: `s = w·q − κ(q) − nH √(1 + w²)`, 1/Å, positive inside the sphere.
 ///
-/// The plane g·n̂ = nH of a zone axis n̂ stands at z = nH/cos φ − w·q over q, the sphere at −κ; the beam travels along +z.
+/// The plane g·n̂ = nH of a zone axis n̂ stands at z = nH/cos φ − w·q over q, the sphere at −κ; the beam travels
+/// along +z.
 pub(crate) fn excitation_error(w: [f64; 2], q: [f64; 2], lambda: f64, height: f64) -> f64 {
     let slant = if height == 0.0 { 0.0 } else { height * (1.0 + w[0] * w[0] + w[1] * w[1]).sqrt() };
     w[0] * q[0] + w[1] * q[1] - sphere(q[0] * q[0] + q[1] * q[1], lambda) - slant
 }
 
-/// Rocking curve of a slab whose thickness T varies with a normal distribution of standard deviation ρT, and its derivatives
+/// Rocking curve of a slab whose thickness T varies with a normal distribution of standard deviation ρT, and its
+/// derivatives
 /// by s, T and ρ: `P = [1 − e^{−2π²s²ρ²T²} cos 2πsT]/(2π²s²)`, for ρ = 0 `sin²(πsT)/(πs)²`.
 ///
 /// # Units

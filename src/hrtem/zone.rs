@@ -9,8 +9,10 @@ const REACH: i32 = 14;
 
 /// The reflections that a zone axis shows: plane nets in layers along the axis.
 ///
-/// For the shortest lattice vector r along \[uvw\] the reciprocal lattice lies in the planes `g · r = n`. The zeroth holds the
-/// Friedel pairs around the direct beam; layer n stands `n H` above it, H = 1/|r|, and is moved sideways by n times `offset`.
+/// For the shortest lattice vector r along \[uvw\] the reciprocal lattice lies in the planes `g · r = n`. The
+/// zeroth holds the
+/// Friedel pairs around the direct beam; layer n stands `n H` above it, H = 1/|r|, and is moved sideways by n
+/// times `offset`.
 ///
 /// # Units
 /// 1/Å; indices are those of the cell that was given, not of its primitive cell.
@@ -22,7 +24,8 @@ pub struct ZoneNet {
     pub repeat: Length,
     /// Distance between layers, H = 1/|r|.
     pub layer: SpatialFrequency,
-    /// Indices hkl of the two shortest reflections a, b of the zeroth layer, a no longer than b, their angle 60° to 90°.
+    /// Indices hkl of the two shortest reflections a, b of the zeroth layer, a no longer than b, their angle
+    /// 60° to 90°.
     pub basis: [[i32; 3]; 2],
     /// Lengths of a and b.
     pub lengths: [SpatialFrequency; 2],
@@ -162,14 +165,17 @@ pub struct ZoneCandidate {
     pub misfit: f64,
     /// Measured lengths over those of the cell: the correction that the camera length needs.
     pub scale: f64,
-    /// The measured a and b in those of `net`, row by row. Its determinant is above 1 in magnitude where extinctions hide reflections.
+    /// The measured a and b in those of `net`, row by row. Its determinant is above 1 in magnitude where
+    /// extinctions hide reflections.
     pub matrix: [[i32; 2]; 2],
 }
 
-/// The zone axes of a crystal whose nets have the two lengths and the angle that were measured, best first; of axes that
+/// The zone axes of a crystal whose nets have the two lengths and the angle that were measured, best first; of
+/// axes that
 /// the crystal's symmetry makes equal one is listed.
 ///
-/// χ² = Σ (ln(m lᵢ/Lᵢ)/σ_l)² + ((γ − Γ)/σ_γ)² + (ln m/σ_m)², least over the scale m. Nets of which extinctions hide all but every second to fourth
+/// χ² = Σ (ln(m lᵢ/Lᵢ)/σ_l)² + ((γ − Γ)/σ_γ)² + (ln m/σ_m)², least over the scale m. Nets of which extinctions
+/// hide all but every second to fourth
 /// reflection are tried too, at a price of 1 or 2 in χ².
 ///
 /// # Units

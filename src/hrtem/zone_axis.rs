@@ -78,9 +78,12 @@ pub struct ZoneAxisFit {
 
 /// Finds the misorientation of the nearest zone axis from one diffraction pattern.
 ///
-/// Spots, lattice and direct beam are found; the electrons of all lattice points are counted; the tilt is sought in the Friedel pairs of the zeroth layer
-/// ([`fit_excitation`]). With a crystal the zone axis is recognised by its net, and with it the layers above and below are known: their
-/// reflections are taken into the fit where they are near the sphere, and those of the zeroth layer that stand in their place are left out.
+/// Spots, lattice and direct beam are found; the electrons of all lattice points are counted; the tilt is sought
+/// in the Friedel pairs of the zeroth layer
+/// ([`fit_excitation`]). With a crystal the zone axis is recognised by its net, and with it the layers above and
+/// below are known: their
+/// reflections are taken into the fit where they are near the sphere, and those of the zeroth layer that stand in
+/// their place are left out.
 /// Reflections are chosen and the tilt is fitted in turns.
 ///
 /// # Shapes
@@ -144,6 +147,8 @@ pub fn find_zone_axis(
     let counter = DiscCounter::new(&spots, &clear, spot, radius);
 
     // Starts: tilts at which the spots are where the sphere is, likeliest first. A later one is taken where it leaves less, down to what counting leaves.
+    // Starts: tilts at which the spots are where the sphere is, likeliest first. A later one is taken where it
+    // leaves less, down to what counting leaves.
     let mut best: Option<(ExcitationFit, Vec<FriedelPair>)> = None;
     // On the axis and around it, should none of them do.
     let around = [[0.0, 0.0], [NEAR, 0.0], [0.0, NEAR], [-NEAR, 0.0], [0.0, -NEAR]];
@@ -219,7 +224,8 @@ impl Layers {
     }
 
     /// Slopes w at which the spots are where the sphere is: the largest of
-    /// `L(w) = Σ_spots ln(P(s) + ε) − n ln Σ_points (P(s) + ε)`, with s that of the layer nearest to the sphere, P = 1/(1 + 2(πsT)²) for
+    /// `L(w) = Σ_spots ln(P(s) + ε) − n ln Σ_points (P(s) + ε)`, with s that of the layer nearest to the
+    /// sphere, P = 1/(1 + 2(πsT)²) for
     /// T = 150 Å, and ε = 0.02 for spots that are no reflections of this crystal.
     fn starts(&self, spots: &Spots, params: &ZoneAxisParams) -> Vec<[f64; 2]> {
         const T: f64 = 150.0;

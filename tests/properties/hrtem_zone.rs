@@ -45,7 +45,7 @@ fn two_noisy_patterns_bring_the_zone_axis_onto_the_beam() {
     let left = holder.misorientation(now, off, reached);
     assert!(left.phi().to_deg() > 0.1 && left.phi().to_deg() < 0.3);
     let second = found(&pattern, &crystal, left, 2);
-    assert!(second.fit.tilt.angle_to(&left).to_deg() < 0.1, "{:?} {left:?}", second.fit.tilt);
+    assert!(second.fit.tilt.angle_to(&left).to_deg() < 0.1, "{:?} {left:?} {:?}", second.fit, second.indexed.centre());
     let corrected = holder.target(reached, second.fit.tilt).unwrap();
     assert!(holder.misorientation(reached, left, corrected).phi().to_deg() < 0.1);
     // Two patterns over a disc of 1 µm²: what was recorded, and what the specimen got.
