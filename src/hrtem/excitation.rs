@@ -361,7 +361,6 @@ pub(crate) fn fit_from(
     let rho = 0.25f64.clamp(params.spread[0], params.spread[1]).ln();
     let slope_only = [true, true, false, false];
     let mut tried: Vec<(f64, Theta)> = Vec::new();
-    // Far from the answer the pairs of many counts all look disturbed: from coarse starts the way is gone with little robustness, too.
     // Far from the answer the pairs of many counts all look disturbed: from coarse starts the way is gone with
     // little robustness, too.
     let softness: &[f64] = if quality == Start::Coarse { &[1.0, 100.0] } else { &[1.0] };

@@ -1,39 +1,32 @@
 //! Low-dose high-resolution TEM: from a crystal off its zone axis to a structure.
 //!
-//! Positions in pictures and patterns are `[y, x]` in pixels or 1/Å; defocus is positive for underfocus; a
-//! frame's drift is
+//! Positions in pictures and patterns are `[y, x]` in pixels or 1/Å; defocus is positive for underfocus; a frame's drift is
 //! the shift that its content has, and is removed by shifting the frame by its negative.
 //!
-//! **Drift** of series of frames that each hold next to nothing: [`align_frames`] with the [`AmplitudeFilter`], correlation or maximum likelihood under a
-//! [`SmoothTrack`] prior; [`SubframeMotion`]; [`aligned_sum`] with [`FrameWeights`] by a curve or by the fading of each reflection
-//! ([`reflection_fading`], [`critical_dose`]); [`sum_quality`] says what was won. Derivation: `docs/drift.md`.
-//!
-//! **The plane lattice**: [`PlaneLattice`], found in the peaks of a spectrum or a diffraction pattern, refined, indexed.
-//!
-//! **Exit waves** (`docs/exit_wave.md`):
-//!
-//! - [`FocalSeries`], [`FocalSeriesParams`], [`FocalImage`]: the images of one wave at several foci; [`FocalSeriesFunction`]: with gradients.
-//! - [`restore_linear`]: the linear Wiener restoration.
-//! - [`ExitWave`], [`ExitWaveParams`], [`ExitWaveStage`], [`FocalVariables`], [`FocalFreedom`]: maximum likelihood, with registration and refinement of the
-//!   lens; [`FocalRegistration`], [`FocalSearch`], [`Rescan`], [`FocalScan`]: where it begins, and where it begins again; [`ExitWaveState`], [`ExitWaveResult`].
-//! - [`refocus`], [`compare_exit_waves`], [`focal_errors`]: what a series cannot tell, removed.
-//!
-//! **Crystallographic processing** of a picture: [`find_image_lattice`], [`measure_reflections`], [`rank_plane_groups`] over
-//! [`PlaneGroup`]s and their [`PlaneSetting`]s, [`impose_plane_group`]; [`average_unit_cell`] with [`unbend`].
-//!
-//! **The potential in three dimensions** from pictures along two zone axes or more: [`zone_bases`], [`combine_zones`] under a
-//! [`SpaceGroup`], [`CrystalReflections::volume`]; what it should be, [`crystal_reflections`].
-//!
-//! **Zone axis**: [`find_zone_axis`] goes from a diffraction pattern to the misorientation of the nearest zone axis, with its uncertainty, and [`Holder`] from there to the
-//! tilts that remove it. Its parts: [`find_spots`], [`index_pattern`], [`find_zones`], [`fit_laue_circle`], [`fit_excitation`]; [`ZonePattern`] and
-//! **The plane lattice**: [`PlaneLattice`], found in the peaks of a spectrum or a diffraction pattern, refined,
-//! indexed.
-//!
-//! **Zone axis**: [`find_zone_axis`] goes from a diffraction pattern to the misorientation of the nearest zone
-//! axis, with its uncertainty, and [`Holder`] from there to the
-//! tilts that remove it. Its parts: [`find_spots`], [`index_pattern`], [`find_zones`], [`fit_laue_circle`],
-//! [`fit_excitation`]; [`ZonePattern`] and
+//! **Zone axis** (`docs/zone_axis.md`): [`find_zone_axis`] goes from a diffraction pattern to the misorientation of the
+//! nearest zone axis, with its uncertainty, and [`Holder`] from there to the tilts that remove it. Its parts:
+//! [`find_spots`], [`index_pattern`], [`find_zones`], [`fit_laue_circle`], [`fit_excitation`]; [`ZonePattern`] and
 //! [`expected_pattern`] simulate such patterns.
+//!
+//! **Drift** (`docs/drift.md`) of series of frames that each hold next to nothing: [`align_frames`] with the
+//! [`AmplitudeFilter`], correlation or maximum likelihood under a [`SmoothTrack`] prior; [`SubframeMotion`];
+//! [`aligned_sum`] with [`FrameWeights`] by a curve or by the fading of each reflection ([`reflection_fading`],
+//! [`critical_dose`]); [`sum_quality`] says what was won.
+//!
+//! **Defocus and CTF** (`docs/ctf_fit.md`, `docs/ctf_correction.md`): [`PowerSpectrum`] and [`Thon`] for amorphous content, [`CrystalFocus`] from a
+//! crystal's reflections alone, both with their alternatives; [`CtfCorrection`] and [`CtfGradient`]; [`weak_phase`].
+//!
+//! **Exit waves** (`docs/exit_wave.md`): [`FocalSeries`], the images of one wave at several foci, and its gradient
+//! [`FocalSeriesFunction`]; [`restore_linear`], the linear restoration; [`ExitWave`], maximum likelihood with registration and
+//! refinement of the lens, from a [`FocalSearch`] on; [`refocus`], [`compare_exit_waves`], [`focal_errors`]: what a series cannot
+//! tell, removed.
+//!
+//! **Crystallographic processing** (`docs/crystallography.md`) of a picture: [`PlaneLattice`], found in the peaks of a spectrum
+//! or a diffraction pattern, [`find_image_lattice`], [`measure_reflections`], [`rank_plane_groups`] over [`PlaneGroup`]s and their
+//! [`PlaneSetting`]s, [`impose_plane_group`]; [`average_unit_cell`] with [`unbend`].
+//!
+//! **The potential in three dimensions** (`docs/potential_3d.md`) from pictures along two zone axes or more: [`zone_bases`],
+//! [`combine_zones`] under a [`SpaceGroup`], [`CrystalReflections::volume`]; what it should be, [`crystal_reflections`].
 
 mod aligned_sum;
 mod amplitude_filter;
@@ -101,7 +94,10 @@ pub use ctf_gradient::{CtfGradient, CtfGradientParams, CtfGradientResult};
 pub use dose_weight::{FrameWeights, ReflectionFading, critical_exposure, reflection_fading};
 pub use drift::{Drift, DriftMethod, DriftParams, LatticeAmbiguity, align_frames};
 pub use excitation::{ExcitationFit, ExcitationParams, FriedelPair, Strengths, cramer_rao, fit_excitation};
-pub use exit_wave::{ExitWave, ExitWaveParams, ExitWaveResult, ExitWaveStage, ExitWaveState, FocalFreedom, FocalRegistration, FocalVariables, Rescan};
+pub use exit_wave::{
+    ExitWave, ExitWaveParams, ExitWaveResult, ExitWaveStage, ExitWaveState, FocalFreedom, FocalRegistration,
+    FocalVariables, Rescan,
+};
 pub use exit_wave_gauge::{ExitWaveComparison, FocalErrors, compare_exit_waves, focal_errors, refocus};
 pub use exit_wave_linear::restore_linear;
 pub use exit_wave_rescan::FocalScan;
@@ -115,7 +111,9 @@ pub use image_reflections::{PlaneReflection, PlaneReflections, ReflectionsParams
 pub use indexing::{IndexParams, IndexedPattern, index_pattern};
 pub use laue::{LaueCircle, LaueParams, fit_laue_circle};
 pub use pattern::{CrystalParams, RecordParams, Reflection, ZonePattern, count_pattern, expected_pattern};
-pub use plane_group_search::{PlaneGroupFit, PlaneGroupParams, PlaneGroupRanking, impose_plane_group, rank_plane_groups};
+pub use plane_group_search::{
+    PlaneGroupFit, PlaneGroupParams, PlaneGroupRanking, impose_plane_group, rank_plane_groups,
+};
 pub use plane_groups::{PlaneGroup, PlaneMetric, PlaneOperation, PlaneSetting, PlaneSystem, plane_settings};
 pub use plane_lattice::{PlaneLattice, PlaneLatticeFit, PlaneLatticeParams};
 pub use potential_3d::{CrystalReflection, CrystalReflections, PotentialPeak};

@@ -146,7 +146,6 @@ pub fn find_zone_axis(
     let radius = (2.2 * spot).min(0.45 * clear.lengths()[0]);
     let counter = DiscCounter::new(&spots, &clear, spot, radius);
 
-    // Starts: tilts at which the spots are where the sphere is, likeliest first. A later one is taken where it leaves less, down to what counting leaves.
     // Starts: tilts at which the spots are where the sphere is, likeliest first. A later one is taken where it
     // leaves less, down to what counting leaves.
     let mut best: Option<(ExcitationFit, Vec<FriedelPair>)> = None;
