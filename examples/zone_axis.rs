@@ -36,7 +36,7 @@ zone_axis [PATTERN]: the misorientation of the nearest zone axis, and the tilts 
   --centre Y,X             about where the direct beam is
   --alpha-deg A --beta-deg B             present tilts of the holder (default 0, 0)
   --alpha-axis-deg A --beta-axis-deg B   its axes in the pattern, from +x to +y (default 0, 90)
-  --disc-nm D              diameter of the illuminated disc, for the dose (default 1128: 1 um^2)
+  --disc-nm D              diameter of the illuminated disc, for the dose (default 112.8: 0.01 um^2)
   --phi-deg P --azimuth-deg A --thickness-nm T --electrons N --seed S   the simulated pattern (2, 40, 30, 5e5, 1)
   --study N                N simulated patterns a crystal and dose: the table of errors
   --dynamical N            N patterns by multislice: the error that dynamical diffraction makes
@@ -135,6 +135,8 @@ fn one(options: &Options, out: &Path) -> Result<serde_json::Value, Failure> {
         line["true_azimuth_deg"] = tilt.azimuth().to_deg().into();
         line["error_deg"] = found.fit.tilt.angle_to(&tilt).to_deg().into();
         line["scattered_share"] = list.iter().map(|r| r.share).sum::<f64>().into();
+        let disc: f64 = options.get("disc-nm", 112.8)?;
+        line["dose_per_A2"] = (record.electrons / (std::f64::consts::PI * (5.0 * disc).powi(2))).into();
         return Ok(line);
     };
 
@@ -297,7 +299,7 @@ fn report(
         Tilts { alpha: Angle::deg(options.get("alpha-deg", 0.0)?), beta: Angle::deg(options.get("beta-deg", 0.0)?) };
     let then = holder.target(now, fit.tilt)?;
     let sigma = holder.target_sigma(now, fit.tilt, fit.sigma_phi, fit.sigma_across)?;
-    let disc: f64 = options.get("disc-nm", 1128.0)?;
+    let disc: f64 = options.get("disc-nm", 112.8)?;
     let dose = found.electrons / (std::f64::consts::PI * (5.0 * disc).powi(2));
 
     // The circle sin φ/λ about the point where the zone axis meets the pattern.
@@ -353,7 +355,7 @@ fn report(
         "circle_phi_deg": found.circle.map(|c| c.tilt.phi().to_deg()),
         "circle_sigma_phi_deg": found.circle.map(|c| c.sigma_phi.to_deg()),
         "centre_px": found.indexed.centre(), "spots": found.indexed.spots.spots.len(), "indexed": found.indexed.indexed(),
-        "electrons": found.electrons, "dose_per_A2": dose, "png": png.display().to_string(),
+        "electrons": found.electrons, "recorded_dose_per_A2": dose, "png": png.display().to_string(),
     }))
 }
 
@@ -489,11 +491,10 @@ fn errors(options: &Options, study: u64, dynamical: u64, out: &Path) -> Result<s
     panel.add(Cell::Plot(plot));
     let png = out.join("zone_axis_study.png");
     panel.render()?.write_png(&png)?;
-    // 0.5 e/Å² over a disc of 100 nm is 3.9·10⁵ electrons: two such patterns stay at 1 e/Å²; 5·10⁵ over 1 µm²
-    // are 0.005.
-    Ok(
-        serde_json::json!({ "table": lines, "dose_of_two_patterns_per_A2_over_1_um2": 2.0 * 5e5 / 1e8, "png": png.display().to_string() }),
-    )
+    // Over (100 nm)²: a first pattern of 5·10⁵ electrons, a second one near the axis of 5·10⁴.
+    let dose = (5e5 + 5e4) / 1e6;
+    let png = png.display().to_string();
+    Ok(serde_json::json!({ "table": lines, "dose_of_two_patterns_per_A2": dose, "png": png }))
 }
 
 /// The pairs as they would be counted without error, the background under 4πσ² pixels: what the bound is computed from.
