@@ -156,6 +156,17 @@ fn corrected(raw: &PlaneReflections, lens: &CtfCorrection<f64>, mtf: &dyn Fn([f6
     out
 }
 
+/// Reflections counted from a group's origin `s` (fractions of the axes), counted again from the lattice's own.
+fn shifted(r: &PlaneReflections, s: [f64; 2], origin: [f64; 2]) -> PlaneReflections {
+    let mut out = r.clone();
+    for r in &mut out.list {
+        let turn = f64::from(r.index[0]) * s[0] + f64::from(r.index[1]) * s[1];
+        r.f *= cis(std::f64::consts::TAU * turn);
+    }
+    out.lattice.origin = origin;
+    out
+}
+
 /// A picture of the reflections, the shorter axis along x.
 fn map(r: &PlaneReflections, title: String, side: f64) -> Result<Image, Failure> {
     let n = 256;
@@ -294,16 +305,7 @@ fn main() -> Result<(), Failure> {
     let group = *ranking.best();
     let mut symmetric = impose_plane_group(&phase, &group)?;
     // Back to the origin of the others.
-    let shifted = |r: &PlaneReflections, s: [f64; 2]| {
-        let mut out = r.clone();
-        for r in &mut out.list {
-            let turn = f64::from(r.index[0]) * s[0] + f64::from(r.index[1]) * s[1];
-            r.f *= cis(std::f64::consts::TAU * turn);
-        }
-        out.lattice.origin = raw.lattice.origin;
-        out
-    };
-    symmetric = shifted(&symmetric, group.origin);
+    symmetric = shifted(&symmetric, group.origin, raw.lattice.origin);
     let reach = 2.0;
     let (c_phase, s) = best_correlation(&phase, &expected, reach);
     let (c_symmetric, _) = best_correlation(&symmetric, &expected, reach);
