@@ -79,5 +79,8 @@ pub fn uio66(dims: [usize; 2], contrast: f64, scene: Scene, par: &Par) -> Result
     let image = HrtemImage::<f64>::new(&ctf, grid, Averaging::Envelope, par.clone())?.images(&wave)?;
     let (s, c) = 12f64.to_radians().sin_cos();
     let (a, b) = (y.to_angstrom() / PIXEL.to_angstrom(), x.to_angstrom() / PIXEL.to_angstrom());
-    Ok(Crystal::new(dims, [a * c, a * s], [-b * s, b * c], CELL, image.into_vec(), contrast, scene))
+    let mut crystal = Crystal::new(dims, [a * c, a * s], [-b * s, b * c], CELL, image.into_vec(), contrast, scene);
+    // The projection of the face-centred cell is centred.
+    crystal.primitive[1] = [0, 1].map(|i| 0.5 * (crystal.a[i] + crystal.b[i]));
+    Ok(crystal)
 }

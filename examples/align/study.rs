@@ -103,7 +103,7 @@ fn fractionation(options: &Options, out: &Path, par: &Par) -> Result<(), Failure
     let mut rows = Vec::new();
     let mut curves = Vec::new();
     let still = {
-        let frames = crystal.frames(&vec![[0.0; 2]; 10], total / 10.0, seed + 1, par)?;
+        let frames = crystal.frames(&[[0.0; 2]; 10], total / 10.0, seed + 1, par)?;
         let sum = aligned_sum(&frames, &[[0.0; 2]; 10], &AlignedSumParams { par: par.clone(), ..Default::default() })?;
         sum_quality(&sum, [PIXEL; 2])?
     };

@@ -26,6 +26,8 @@ pub struct Crystal {
     /// Lattice vectors `[y, x]`, pixels.
     pub a: [f64; 2],
     pub b: [f64; 2],
+    /// The shortest translations, where the cell is centred.
+    pub primitive: [[f64; 2]; 2],
     /// σ.
     pub contrast: f64,
     pub scene: Scene,
@@ -83,7 +85,7 @@ impl Crystal {
         let mean = cell.iter().sum::<f64>() / n;
         let rms = (cell.iter().map(|c| (c - mean).powi(2)).sum::<f64>() / n).sqrt();
         cell.iter_mut().for_each(|c| *c = (*c - mean) / rms);
-        Crystal { a, b, contrast, scene, dims, side, cell }
+        Crystal { a, b, primitive: [a, b], contrast, scene, dims, side, cell }
     }
 
     /// c at a place of the specimen, linear between the points of the cell.
@@ -162,18 +164,19 @@ impl Crystal {
 
     /// RMS of the error of a track along an axis, the common shift removed; with `modulo` every error is reduced by the lattice vector that makes it smallest.
     pub fn error(&self, found: &[[f64; 2]], truth: &[[f64; 2]], modulo: bool) -> f64 {
-        let det = self.a[0] * self.b[1] - self.a[1] * self.b[0];
+        let [pa, pb] = self.primitive;
+        let det = pa[0] * pb[1] - pa[1] * pb[0];
         let reduce = |e: [f64; 2]| {
             if !modulo {
                 return e;
             }
-            let u = (e[0] * self.b[1] - e[1] * self.b[0]) / det;
-            let v = (-e[0] * self.a[1] + e[1] * self.a[0]) / det;
+            let u = (e[0] * pb[1] - e[1] * pb[0]) / det;
+            let v = (-e[0] * pa[1] + e[1] * pa[0]) / det;
             let mut best = e;
             for i in -1..=1 {
                 for j in -1..=1 {
                     let (m, n) = (u.round() + f64::from(i), v.round() + f64::from(j));
-                    let q = [e[0] - m * self.a[0] - n * self.b[0], e[1] - m * self.a[1] - n * self.b[1]];
+                    let q = [e[0] - m * pa[0] - n * pb[0], e[1] - m * pa[1] - n * pb[1]];
                     if q[0].hypot(q[1]) < best[0].hypot(best[1]) {
                         best = q;
                     }
