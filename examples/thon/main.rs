@@ -267,16 +267,19 @@ fn simulated(o: &Options, dose: f64, out: &Path, par: &Par) -> Result<(), Failur
         Tensor::from_fn(&[2 * ny, 2 * nx], |i| t.as_slice()[i[0] % ny * nx + i[1] % nx])
     };
     let r = c.numbers;
+    let raw = tiled(&c.raw);
+    show(format!("cells averaged, to 2 Å: r = {:.2}", r[0]), raw.dims(), raw.as_slice())?;
+    panel.add(Cell::Plot(curve(&fit, [10.0, 1.7])));
     for (title, values) in [
-        (format!("cells averaged, to 2 Å: r = {:.2}", r[0]), &c.raw),
-        ("projected potential, to 2 Å".into(), &c.truth),
         (format!("Wiener: r = {:.3}", r[2]), &c.wiener),
         (format!("gradient: r = {:.3}", r[3]), &c.gradient),
+        ("projected potential, to 2 Å".into(), &c.truth),
     ] {
         let t = tiled(values);
-        show(title, t.dims(), t.as_slice())?;
+        let mut image = Image::real(t.dims(), t.as_slice())?;
+        (image.title, image.map, image.pixel) = (title, ColorMap::Grey, Pixel::Length(pixel));
+        panel.add(Cell::Image(image));
     }
-    panel.add(Cell::Plot(curve(&fit, [10.0, 1.7])));
     let png = out.join("thon_simulated.png");
     panel.render()?.write_png(&png)?;
     println!(

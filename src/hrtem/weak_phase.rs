@@ -52,7 +52,7 @@ impl WeakPhase {
 /// use exitwave::tensor::Tensor;
 /// use exitwave::units::Length;
 /// let grid = Grid { dims: [32, 32], sampling: [Length::angstrom(0.5); 2] };
-/// let lens = CtfParams { aberrations: Aberrations::from_defocus(Length::nm(40.0)), ..Default::default() };
+/// let lens = CtfParams { aberrations: Aberrations::from_defocus(Length::nm(20.0)), ..Default::default() };
 /// let phase = |strength: f64| Tensor::from_fn(&[32, 32], |i| strength * (i[1] as f64 * 0.785).cos() * (i[0] as f64 * 0.785).cos());
 /// assert!(weak_phase(&phase(0.05), &lens, &grid)?.holds);
 /// assert!(!weak_phase(&phase(2.0), &lens, &grid)?.holds);
