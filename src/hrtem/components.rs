@@ -3,7 +3,7 @@
 use num_complex::Complex;
 
 use crate::hrtem::smooth_track::{SmoothTrack, best_candidates};
-use crate::observe::{Observer, Step};
+use crate::observe::{Observer, Step, Stop};
 use crate::par::Par;
 
 type C = Complex<f32>;
@@ -63,7 +63,8 @@ pub(super) struct Fit {
     pub track: Vec<[f64; 2]>,
     /// Log-evidence that the frames share a pattern, in nats.
     pub evidence: f64,
-    pub converged: bool,
+    pub iterations: usize,
+    pub stop: Stop,
 }
 
 impl Components {
@@ -262,7 +263,7 @@ impl Components {
     ) -> Fit {
         let n = self.y.len();
         let t = self.tables(grid);
-        let mut converged = false;
+        let (mut done, mut stop) = (0, Stop::Iterations);
         for i in 0..iterations {
             let total = self.total(&track.iter().copied().map(Some).collect::<Vec<_>>());
             let weights = |f: usize| -> Vec<C> {
@@ -274,16 +275,18 @@ impl Components {
             let next: Vec<[f64; 2]> = path.iter().zip(&candidates).map(|(&i, c)| c[i].0).collect();
             let change = next.iter().zip(&track).map(|(a, b)| (a[0] - b[0]).hypot(a[1] - b[1])).fold(0.0, f64::max);
             track = next;
+            done = i + 1;
             if change < 0.01 {
-                converged = true;
+                stop = Stop::Converged;
                 break;
             }
-            if observe(&Step::new(i + 1, iterations, change)).is_break() {
+            if observe(&Step::new(done, iterations, change)).is_break() {
+                stop = Stop::Cancelled;
                 break;
             }
         }
         let evidence = self.evidence(&track);
-        Fit { track, evidence, converged }
+        Fit { track, evidence, iterations: done, stop }
     }
 
     /// ln p(all frames | track) − ln p(all frames unrelated), up to a constant:

@@ -101,9 +101,9 @@ pub struct Drift {
     pub uncertainty: Vec<f64>,
     /// Fourier coefficients that were used.
     pub selected: usize,
-    /// Iterations done.
+    /// Iterations done, those of all starting frames.
     pub iterations: usize,
-    /// Why it ended.
+    /// Why the last of them ended.
     pub stop: Stop,
     /// The amplitude filter, of the methods that use it.
     pub filter: Option<AmplitudeFilter>,
@@ -239,19 +239,29 @@ fn by_components(source: &dyn FrameSource, params: &DriftParams, observe: Observ
     let grid = grid_of(&filter);
     if pairs {
         let track = filtered_pairs(&components, &filter, grid, &params.par);
-        let fit = Fit { track, evidence: 0.0, converged: true };
-        return Ok(result(&components, fit, grid, 1, filter));
+        let fit = Fit { track, evidence: 0.0, iterations: 1, stop: Stop::Converged };
+        return Ok(result(&components, fit, grid, filter));
     }
     let mut starts = vec![n / 2, n / 4, 3 * n / 4];
     starts.dedup();
-    let mut best: Option<Fit> = None;
+    let (mut best, mut iterations): (Option<Fit>, usize) = (None, 0);
+    let mut cancelled = false;
     for start in starts {
         let fit = components.align(start, grid, &params.smooth, params.iterations, &params.par, observe);
+        iterations += fit.iterations;
+        cancelled = fit.stop == Stop::Cancelled;
         if best.as_ref().is_none_or(|b| fit.evidence > b.evidence) {
             best = Some(fit);
         }
+        if cancelled {
+            break;
+        }
     }
     let mut fit = best.expect("there is at least one starting frame");
+    if cancelled {
+        let fit = Fit { iterations, stop: Stop::Cancelled, ..fit };
+        return Ok(result(&components, fit, grid, filter));
+    }
 
     // In the aligned sum, signal adds up faster than noise: it shows coefficients that the sum of moduli did not.
     let mut total: Vec<Complex<f32>> = try_zeroed(filter.dims[0] * spectra.half)?;
@@ -278,14 +288,15 @@ fn by_components(source: &dyn FrameSource, params: &DriftParams, observe: Observ
     drop(spectra);
     let grid = grid_of(chosen);
     fit = components.improve(fit.track, grid, &params.smooth, params.iterations, &params.par, observe);
-    if shapes {
+    fit.iterations += iterations;
+    if shapes && fit.stop != Stop::Cancelled {
         fit.track = patches.resolve(&components, &fit.track, grid, &params.smooth, &params.par)?;
         for _ in 0..2 {
             fit.track = components.refine(&fit.track, grid.spacing, &params.par);
         }
     }
-    let mut drift = result(&components, fit, grid, params.iterations, filter);
-    if shapes {
+    let mut drift = result(&components, fit, grid, filter);
+    if shapes && drift.stop != Stop::Cancelled {
         // Where the crystal is small, its reflections are wide, and their neighbourhoods hold more than the selected coefficients.
         let (track, deviation) = patches.refine(&drift.track, 0.5 * grid.spacing, &params.par);
         if deviation < drift.uncertainty.iter().sum::<f64>() / n as f64 {
@@ -351,14 +362,14 @@ fn keep(
     Ok((Components::new(k, y), patches))
 }
 
-fn result(components: &Components, fit: Fit, grid: SearchGrid, iterations: usize, filter: AmplitudeFilter) -> Drift {
+fn result(components: &Components, fit: Fit, grid: SearchGrid, filter: AmplitudeFilter) -> Drift {
     let quality = components.quality(&fit.track, grid);
     Drift {
         confidence: quality.iter().map(|q| q.0).collect(),
         uncertainty: quality.iter().map(|q| q.1).collect(),
         selected: components.k.len(),
-        iterations,
-        stop: if fit.converged { Stop::Converged } else { Stop::Iterations },
+        iterations: fit.iterations,
+        stop: fit.stop,
         track: fit.track,
         filter: Some(filter),
     }

@@ -62,6 +62,24 @@ fn the_track_is_the_same_for_any_number_of_threads() {
     }
 }
 
+#[test]
+fn a_cancelled_alignment_says_so_and_keeps_what_it_has() {
+    let crystal = Crystal::framework([128; 2], 0.2, Scene::Infinite);
+    let frames = crystal.frames(&drift(12, 6.0, 1, 3), 0.5, 1, &Par::seq()).unwrap();
+    for method in [DriftMethod::AmplitudeFilter, DriftMethod::MaximumLikelihood] {
+        // Only steps that change something are told: with the first, all is over.
+        let mut told = 0;
+        let mut stop = |_: &exitwave::observe::Step| {
+            told += 1;
+            std::ops::ControlFlow::Break(())
+        };
+        let found = align_frames(&frames, &params(method, 1), &mut stop).unwrap();
+        assert_eq!((told, found.track.len()), (1, 12), "{method:?}");
+        assert_eq!(found.stop, exitwave::observe::Stop::Cancelled, "{method:?}");
+        assert_eq!(found.iterations, 1, "{method:?}");
+    }
+}
+
 /// Vacuum beyond the crystal's corner: a lattice vector more or less would be seen.
 #[test]
 fn a_corner_in_view_makes_the_track_absolute() {
