@@ -80,7 +80,7 @@ pub struct ZoneAxisFit {
 ///
 /// Spots, lattice and direct beam are found; the electrons of all lattice points are counted; the tilt is sought
 /// in the Friedel pairs of the zeroth layer
-/// ([`fit_excitation`]). With a crystal the zone axis is recognised by its net, and with it the layers above and
+/// ([`fit_excitation`](crate::hrtem::fit_excitation)). With a crystal the zone axis is recognised by its net, and with it the layers above and
 /// below are known: their
 /// reflections are taken into the fit where they are near the sphere, and those of the zeroth layer that stand in
 /// their place are left out.
@@ -90,7 +90,7 @@ pub struct ZoneAxisFit {
 /// `pattern` and `mask` (true where usable) are `[y, x]`.
 ///
 /// # Errors
-/// As [`index_pattern`], [`fit_excitation`] and [`ZoneNet::new`]; [`Error::Param`] for parameters out of range.
+/// As [`index_pattern`], [`fit_excitation`](crate::hrtem::fit_excitation) and [`ZoneNet::new`]; [`Error::Param`] for parameters out of range.
 ///
 /// # References
 /// D. Zhang et al., *Science* 359, 675 (2018), for the procedure with a circle. The rest: derived in docs/zone_axis.md.
