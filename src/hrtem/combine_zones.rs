@@ -7,7 +7,7 @@ use crate::hrtem::image_reflections::PlaneReflections;
 use crate::hrtem::origin_map::OriginMap;
 use crate::hrtem::potential_3d::{CrystalReflection, CrystalReflections};
 use crate::hrtem::space_group::{SpaceGroup, SpaceOperation};
-use crate::real::cis;
+use crate::real::{cis, unit};
 use crate::specimen::Cell;
 use crate::units::Angle;
 
@@ -480,9 +480,4 @@ impl Solver {
 /// 1/variance on the common scale.
 fn weight(m: &Member, s: &Solution) -> f64 {
     1.0 / (m.variance * s.scales[m.zone] * s.scales[m.zone])
-}
-
-fn unit(z: Complex<f64>) -> Complex<f64> {
-    let n = z.norm();
-    if n > 0.0 { z / n } else { Complex::new(1.0, 0.0) }
 }

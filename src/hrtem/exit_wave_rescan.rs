@@ -5,7 +5,7 @@ use num_complex::Complex;
 use crate::error::Error;
 use crate::fft::{Direction, frequency_index};
 use crate::hrtem::exit_wave_objective::Objective;
-use crate::hrtem::exit_wave_search::vertex;
+use crate::hrtem::exit_wave_search::{check_reach, vertex};
 use crate::hrtem::focal_series::{SHIFT, Words};
 use crate::ptycho::Loss;
 use crate::real::Real;
@@ -49,13 +49,7 @@ impl Default for FocalScan {
 
 impl FocalScan {
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let (r, s) = (self.focus_range, self.focus_step);
-        if !(r >= Length::ZERO && s > Length::ZERO && r / s <= 1000.0) {
-            return Err(Error::param("focus_range, focus_step", format!("{r}, {s}"), "at most 1000 steps"));
-        }
-        if !(self.max_shift > Length::ZERO && self.max_shift.is_finite()) {
-            return Err(Error::param("max_shift", self.max_shift, "a positive length"));
-        }
+        check_reach(self.focus_range, self.focus_step, self.max_shift)?;
         if !(self.significance >= 0.0 && self.significance.is_finite()) {
             return Err(Error::param("significance", self.significance, "a number that is not negative"));
         }

@@ -49,13 +49,7 @@ impl Default for FocalSearch {
 
 impl FocalSearch {
     pub(crate) fn check(&self) -> Result<(), Error> {
-        let (r, s) = (self.focus_range, self.focus_step);
-        if !(r >= Length::ZERO && s > Length::ZERO && r / s <= 1000.0) {
-            return Err(Error::param("focus_range, focus_step", format!("{r}, {s}"), "at most 1000 steps"));
-        }
-        if !(self.max_shift > Length::ZERO && self.max_shift.is_finite()) {
-            return Err(Error::param("max_shift", self.max_shift, "a positive length"));
-        }
+        check_reach(self.focus_range, self.focus_step, self.max_shift)?;
         if self.starts == 0 || self.sweeps > 1000 {
             let got = format!("{} starts, {} sweeps", self.starts, self.sweeps);
             return Err(Error::param("starts", got, "at least one start, at most 1000 sweeps"));
@@ -65,6 +59,18 @@ impl FocalSearch {
         }
         Ok(())
     }
+}
+
+/// What a scan of foci and shifts can cover.
+pub(crate) fn check_reach(focus_range: Length, focus_step: Length, max_shift: Length) -> Result<(), Error> {
+    let (r, s) = (focus_range, focus_step);
+    if !(r >= Length::ZERO && s > Length::ZERO && r / s <= 1000.0) {
+        return Err(Error::param("focus_range, focus_step", format!("{r}, {s}"), "at most 1000 steps"));
+    }
+    if !(max_shift > Length::ZERO && max_shift.is_finite()) {
+        return Err(Error::param("max_shift", max_shift, "a positive length"));
+    }
+    Ok(())
 }
 
 /// How well one focus explains an image.

@@ -9,6 +9,7 @@ use crate::hrtem::zone::ZoneNet;
 use crate::num_complex::Complex;
 use crate::optics::constants::{CODATA_2018, checked_wavelength, interaction_parameter};
 use crate::rng;
+use crate::specimen::special::erf;
 use crate::specimen::{Atoms, Parametrization, ScatteringFactor, Vector, cross, dot, norm};
 use crate::tensor::Tensor;
 use crate::units::{Angle, Energy, Length, SpatialFrequency};
@@ -342,32 +343,6 @@ pub fn expected_pattern(reflections: &[Reflection], params: &RecordParams) -> Re
 fn gaussian_share(x: f64, sigma: f64) -> f64 {
     let f = |x: f64| 0.5 * (1.0 + erf(x / (sigma * 2f64.sqrt())));
     f(x + 0.5) - f(x - 0.5)
-}
-
-/// The error function: its series below 2.5, the continued fraction of its complement above.
-///
-/// # References
-/// M. Abramowitz, I. A. Stegun, *Handbook of Mathematical Functions* (1964), 7.1.5 and 7.1.14.
-fn erf(x: f64) -> f64 {
-    let a = x.abs();
-    if a > 6.0 {
-        return x.signum();
-    }
-    if a < 2.5 {
-        // erf x = 2/√π Σ (−1)ⁿ x^{2n+1}/(n! (2n+1)).
-        let (mut term, mut sum) = (a, a);
-        for n in 1..60 {
-            term *= -a * a / f64::from(n);
-            sum += term / f64::from(2 * n + 1);
-        }
-        return x.signum() * sum * 2.0 / PI.sqrt();
-    }
-    // erfc x = e^{−x²}/√π · 1/(x + ½/(x + 1/(x + …))).
-    let mut f = a;
-    for n in (1..=60).rev() {
-        f = a + 0.5 * f64::from(n) / f;
-    }
-    x.signum() * (1.0 - (-a * a).exp() / (PI.sqrt() * f))
 }
 
 /// Poisson counts of an expected pattern.

@@ -11,6 +11,7 @@
 
 use crate::error::Error;
 use crate::hrtem::PlaneLattice;
+use crate::specimen::atoms::gcd;
 use crate::units::Angle;
 
 /// x ↦ R x + t in fractions of two axes.
@@ -381,10 +382,6 @@ pub fn plane_settings(lattice: &PlaneLattice, tolerance: &PlaneMetric) -> Result
         out.extend(groups.map(|group| PlaneSetting { group, basis }));
     }
     Ok(out)
-}
-
-fn gcd(a: i32, b: i32) -> i32 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use num_complex::Complex;
 
 use crate::error::Error;
 use crate::fft::{RealFft2, frequencies, frequency_index};
+use crate::metrics::Window;
 use crate::optics::Grid;
 use crate::par::Par;
 use crate::shape::{Limits, checked_len, try_zeroed};
@@ -156,10 +157,12 @@ impl PowerSpectrum {
         let (mean, sd) = moments(image.as_slice(), &params.par)?;
         let scale = if mean > 1e-3 * sd { 1.0 / mean } else { 1.0 };
 
-        let window = match params.tiles {
-            Tiles::Whole => [vec![1.0f32; ty], vec![1.0f32; tx]],
-            Tiles::Side(_) => [hann(ty), hann(tx)],
+        let taper = match params.tiles {
+            Tiles::Whole => Window::None,
+            Tiles::Side(_) => Window::Hann,
         };
+        let weights = |n: usize| Ok::<Vec<f32>, Error>(taper.weights(n)?.into_iter().map(|w| w as f32).collect());
+        let window = [weights(ty)?, weights(tx)?];
         let starts = [starts(ny, ty, params.tiles), starts(nx, tx, params.tiles)];
         let count = starts[0].len() * starts[1].len();
         let fft = RealFft2::<f32>::new(side)?;
@@ -362,10 +365,6 @@ fn moments(image: &[f32], par: &Par) -> Result<(f64, f64), Error> {
     let mean = par.sum(image.len(), 1 << 16, |r| image[r].iter().map(|&v| f64::from(v)).sum()) / n;
     let square = par.sum(image.len(), 1 << 16, |r| image[r].iter().map(|&v| (f64::from(v) - mean).powi(2)).sum()) / n;
     Ok((mean, square.sqrt()))
-}
-
-fn hann(n: usize) -> Vec<f32> {
-    (0..n).map(|i| (0.5 - 0.5 * (2.0 * PI * (i as f64 + 0.5) / n as f64).cos()) as f32).collect()
 }
 
 /// Where tiles begin: half a tile apart at most, the last at the image's edge.

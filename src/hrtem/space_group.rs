@@ -1,10 +1,9 @@
 //! Space groups, given by operations as a crystallographic file writes them.
 
 use crate::error::Error;
+use crate::specimen::symmetry::{self, IDENTITY, Op, generated};
 use crate::specimen::{Cell, dot};
 
-/// Most operations of a space group in a conventional cell.
-const MOST: usize = 192;
 /// Translations are multiples of 1/24: halves, thirds, quarters, sixths, eighths.
 const PARTS: i32 = 24;
 
@@ -26,42 +25,11 @@ impl SpaceOperation {
     /// [`Error::Param`] for text that is no operation.
     pub fn parse(text: &str) -> Result<Self, Error> {
         let wrong = || Error::param("operation", text, "three expressions such as -x+1/2, y, z");
-        let mut out = SpaceOperation { rotation: [[0; 3]; 3], translation: [0.0; 3] };
-        let parts: Vec<&str> = text.split(',').collect();
-        if parts.len() != 3 {
+        let (rotation, translation) = symmetry::parse(text).ok_or_else(wrong)?;
+        if rotation.iter().flatten().any(|r| r.fract() != 0.0 || r.abs() > 1e6) {
             return Err(wrong());
         }
-        for (i, part) in parts.iter().enumerate() {
-            let clean: String = part.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_ascii_lowercase();
-            // Terms, each with its sign.
-            let mut terms: Vec<(f64, String)> = Vec::new();
-            for c in clean.chars() {
-                match c {
-                    '+' | '-' => terms.push((if c == '-' { -1.0 } else { 1.0 }, String::new())),
-                    _ => match terms.last_mut() {
-                        Some(t) => t.1.push(c),
-                        None => terms.push((1.0, c.into())),
-                    },
-                }
-            }
-            if terms.is_empty() {
-                return Err(wrong());
-            }
-            for (sign, term) in terms {
-                match term.as_str() {
-                    "x" | "y" | "z" => out.rotation[i][usize::from(term.as_bytes()[0] - b'x')] += sign as i32,
-                    _ => {
-                        let number = |t: &str| t.parse::<f64>().ok().filter(|v| v.is_finite());
-                        let value = match term.split_once('/') {
-                            Some((p, q)) => number(p).zip(number(q)).map(|(p, q)| p / q),
-                            None => number(&term),
-                        };
-                        out.translation[i] += sign * value.filter(|v| v.is_finite()).ok_or_else(wrong)?;
-                    }
-                }
-            }
-        }
-        Ok(out)
+        Ok(SpaceOperation { rotation: rotation.map(|r| r.map(|r| r as i32)), translation })
     }
 
     /// R x + t.
@@ -101,7 +69,7 @@ pub struct SpaceGroup {
 impl SpaceGroup {
     /// The identity alone.
     pub fn p1() -> Self {
-        SpaceGroup { operations: vec![whole(identity())] }
+        SpaceGroup { operations: vec![whole(IDENTITY)] }
     }
 
     /// The group that some operations generate: all of them, or a few from which the others follow.
@@ -125,20 +93,8 @@ impl SpaceGroup {
             }
             generators.push((r, t.map(|t| (t.round() as i32).rem_euclid(PARTS))));
         }
-        let mut group = vec![identity()];
-        let mut at = 0;
-        while at < group.len() {
-            for g in &generators {
-                let product = multiply(g, &group[at]);
-                if !group.contains(&product) {
-                    group.push(product);
-                }
-                if group.len() > MOST {
-                    return Err(Error::param("generators", format!("{texts:?}"), "a group of at most 192 operations"));
-                }
-            }
-            at += 1;
-        }
+        let group = generated(&generators, PARTS)
+            .ok_or_else(|| Error::param("generators", format!("{texts:?}"), "a group of at most 192 operations"))?;
         Ok(SpaceGroup { operations: group.into_iter().map(whole).collect() })
     }
 
@@ -185,25 +141,8 @@ impl SpaceGroup {
     }
 }
 
-type Op = ([[i32; 3]; 3], [i32; 3]);
-
-fn identity() -> Op {
-    ([[1, 0, 0], [0, 1, 0], [0, 0, 1]], [0; 3])
-}
-
 fn whole((rotation, t): Op) -> SpaceOperation {
     SpaceOperation { rotation, translation: t.map(|t| f64::from(t) / f64::from(PARTS)) }
-}
-
-fn multiply(a: &Op, b: &Op) -> Op {
-    let r = std::array::from_fn(|i| {
-        std::array::from_fn(|j| (0..3).map(|k| a.0[i][k].wrapping_mul(b.0[k][j])).fold(0i32, i32::wrapping_add))
-    });
-    let t = std::array::from_fn(|i| {
-        let sum = (0..3).map(|k| a.0[i][k].wrapping_mul(b.1[k])).fold(a.1[i], i32::wrapping_add);
-        sum.rem_euclid(PARTS)
-    });
-    (r, t)
 }
 
 #[cfg(test)]

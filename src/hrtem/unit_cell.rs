@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::hrtem::lattice_transform::LatticeTransform;
 use crate::hrtem::{PlaneLattice, PlaneReflections};
 use crate::metrics::Window;
+use crate::op::cubic::keys;
 use crate::par::Par;
 use crate::real::{Real, cis};
 use crate::shape::{checked_len, try_zeroed};
@@ -258,16 +259,7 @@ fn whole_cells(dims: [usize; 2], lattice: &PlaneLattice, bend: Option<&Bend>) ->
 /// Cubic convolution at a point at least one pixel from the edge.
 fn cubic<T: Real>(dims: [usize; 2], image: &[T], p: [f64; 2]) -> f64 {
     let low = [0, 1].map(|i| (p[i] as usize).clamp(1, dims[i].saturating_sub(3).max(1)));
-    let weights = |t: f64| {
-        let (t2, t3) = (t * t, t * t * t);
-        [
-            0.5 * (-t3 + 2.0 * t2 - t),
-            0.5 * (3.0 * t3 - 5.0 * t2 + 2.0),
-            0.5 * (-3.0 * t3 + 4.0 * t2 + t),
-            0.5 * (t3 - t2),
-        ]
-    };
-    let (wy, wx) = (weights(p[0] - low[0] as f64), weights(p[1] - low[1] as f64));
+    let (wy, wx) = (keys(p[0] - low[0] as f64).0, keys(p[1] - low[1] as f64).0);
     (0..4)
         .map(|i| {
             let row = &image[(low[0] + i - 1) * dims[1] + low[1] - 1..];

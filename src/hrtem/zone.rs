@@ -1,6 +1,7 @@
 //! Zone axes: the net of reflections that each shows, and which one a measured net belongs to.
 
 use crate::error::Error;
+use crate::specimen::atoms::gcd;
 use crate::specimen::{Atoms, Cell, Vector, cross, dot, norm};
 use crate::units::{Angle, Length, SpatialFrequency};
 
@@ -127,10 +128,6 @@ impl ZoneNet {
 fn centred(f: f64) -> f64 {
     let f = f - f.round();
     if f < -0.5 + 1e-9 { 0.5 } else { f }
-}
-
-pub(crate) fn gcd(a: i32, b: i32) -> i32 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }
 
 /// How zone axes are compared with a measured net.

@@ -10,12 +10,10 @@
 //! A1.4.2.3.
 
 use crate::io::symmetry::Operation;
+use crate::specimen::symmetry::{IDENTITY, Op, generated};
 
-/// Rotation and translation in twelfths of the axes.
-type Op = ([[i32; 3]; 3], [i32; 3]);
-
-/// Most operations of a space group in three dimensions.
-const MAX: usize = 192;
+/// Parts of an axis that translations are counted in.
+const PARTS: i32 = 12;
 
 /// All operations of the group; none when the symbol is not understood.
 pub(crate) fn operations(symbol: &str) -> Option<Vec<Operation>> {
@@ -26,7 +24,7 @@ pub(crate) fn operations(symbol: &str) -> Option<Vec<Operation>> {
     }
     let mut words = symbol.split_whitespace();
     let lattice = words.next()?;
-    let identity = [[1, 0, 0], [0, 1, 0], [0, 0, 1]];
+    let (identity, _) = IDENTITY;
     let mut generators: Vec<Op> = Vec::new();
     let letter = lattice.strip_prefix('-').unwrap_or(lattice);
     if lattice.starts_with('-') {
@@ -51,29 +49,10 @@ pub(crate) fn operations(symbol: &str) -> Option<Vec<Operation>> {
         before = Some((order, axis));
     }
 
-    // Products with the generators until nothing new appears.
-    let mut group: Vec<Op> = vec![(identity, [0; 3])];
-    let mut at = 0;
-    while at < group.len() {
-        for g in &generators {
-            let product = multiply(g, &group[at]);
-            if !group.contains(&product) {
-                group.push(product);
-            }
-            if group.len() > MAX {
-                return None;
-            }
-        }
-        at += 1;
-    }
-    let real = |(r, t): &Op| Operation::new(r.map(|row| row.map(f64::from)), t.map(|v| f64::from(v) / 12.0));
+    let group = generated(&generators, PARTS)?;
+    let real =
+        |(r, t): &Op| Operation::new(r.map(|row| row.map(f64::from)), t.map(|v| f64::from(v) / f64::from(PARTS)));
     Some(group.iter().map(real).collect())
-}
-
-fn multiply(a: &Op, b: &Op) -> Op {
-    let rotation = std::array::from_fn(|i| std::array::from_fn(|j| (0..3).map(|k| a.0[i][k] * b.0[k][j]).sum()));
-    let shift = std::array::from_fn(|i| ((0..3).map(|k| a.0[i][k] * b.1[k]).sum::<i32>() + a.1[i]).rem_euclid(12));
-    (rotation, shift)
 }
 
 /// A generator with its order and principal axis; `before` is the order and the axis of the one before it.

@@ -1,5 +1,7 @@
 //! Symmetry operations as CIF writes them, and the chemical symbols.
 
+use crate::specimen::symmetry::parse;
+
 /// x ↦ R x + t, in fractions of the axes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Operation {
@@ -22,50 +24,8 @@ impl Operation {
 
 /// An operation from its text: `-x+1/2, y, z-.25`.
 pub(crate) fn operation(text: &str) -> Option<Operation> {
-    let mut out = Operation { rotation: [[0.0; 3]; 3], translation: [0.0; 3] };
-    let mut parts = text.split(',');
-    for i in 0..3 {
-        let part: String =
-            parts.next()?.chars().filter(|c| !c.is_whitespace()).collect::<String>().to_ascii_lowercase();
-        let mut rest = part.as_str();
-        if rest.is_empty() {
-            return None;
-        }
-        while !rest.is_empty() {
-            let sign = if rest.starts_with('-') { -1.0 } else { 1.0 };
-            rest = rest.strip_prefix(['+', '-']).unwrap_or(rest);
-            let end = rest.find(['+', '-']).unwrap_or(rest.len());
-            let (term, after) = rest.split_at(end);
-            rest = after;
-            // A term is an axis, a number, or their product.
-            let (factor, axis) = match term.find(['x', 'y', 'z']) {
-                Some(at) => {
-                    let before = term[..at].trim_end_matches('*');
-                    let factor = if before.is_empty() { 1.0 } else { fraction(before)? };
-                    let divided = &term[at + 1..];
-                    let divided = if divided.is_empty() { 1.0 } else { fraction(divided.strip_prefix('/')?)? };
-                    if divided == 0.0 {
-                        return None;
-                    }
-                    (factor / divided, Some(term.as_bytes()[at] - b'x'))
-                }
-                None => (fraction(term)?, None),
-            };
-            match axis {
-                Some(j) => out.rotation[i][usize::from(j)] += sign * factor,
-                None => out.translation[i] += sign * factor,
-            }
-        }
-    }
-    parts.next().is_none().then_some(out)
-}
-
-fn fraction(text: &str) -> Option<f64> {
-    let v = match text.split_once('/') {
-        Some((n, d)) => n.parse::<f64>().ok()? / d.parse::<f64>().ok().filter(|d| *d != 0.0)?,
-        None => text.parse::<f64>().ok()?,
-    };
-    v.is_finite().then_some(v)
+    let (rotation, translation) = parse(text)?;
+    Some(Operation { rotation, translation })
 }
 
 /// Symbols in the order of the atomic numbers, from hydrogen; deuterium counts as hydrogen.

@@ -3,8 +3,8 @@
 use crate::error::Error;
 use crate::fft::{Fft2, frequencies};
 use crate::linalg::lstsq::cholesky_solve;
-use crate::lorentz::warp::keys;
 use crate::metrics::{CrossSpectrum, Register, RegisterParams};
+use crate::op::cubic::keys;
 use crate::real::Real;
 use crate::shape::try_zeroed;
 use crate::tensor::Tensor;

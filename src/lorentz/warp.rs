@@ -1,5 +1,6 @@
 //! Rotation and magnification of an image, with the adjoint and the derivatives by angle and scale.
 
+use crate::op::cubic::keys;
 use crate::real::Real;
 
 /// `y(r) = I(c + R(−ϑ)(r − c)/m)` by cubic convolution (Keys, a = −½) on a periodic image, c = (⌊ny/2⌋, ⌊nx/2⌋).
@@ -23,26 +24,6 @@ struct Place {
     dx: [f64; 4],
     /// (y', x') − c.
     rel: [f64; 2],
-}
-
-/// Keys' weights at the fraction t, and their derivatives.
-#[inline]
-pub(crate) fn keys(t: f64) -> ([f64; 4], [f64; 4]) {
-    let (t2, t3) = (t * t, t * t * t);
-    (
-        [
-            0.5 * (-t3 + 2.0 * t2 - t),
-            0.5 * (3.0 * t3 - 5.0 * t2 + 2.0),
-            0.5 * (-3.0 * t3 + 4.0 * t2 + t),
-            0.5 * (t3 - t2),
-        ],
-        [
-            0.5 * (-3.0 * t2 + 4.0 * t - 1.0),
-            0.5 * (9.0 * t2 - 10.0 * t),
-            0.5 * (-9.0 * t2 + 8.0 * t + 1.0),
-            0.5 * (3.0 * t2 - 2.0 * t),
-        ],
-    )
 }
 
 impl Warp {

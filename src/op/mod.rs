@@ -38,6 +38,7 @@
 
 mod adjoint;
 mod compose;
+pub(crate) mod cubic;
 mod diagonal;
 mod dot_test;
 mod identity;

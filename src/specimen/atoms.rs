@@ -426,6 +426,6 @@ pub(crate) fn wrap(f: f64) -> f64 {
     if f > 1.0 - 1e-9 { 0.0 } else { f }
 }
 
-fn gcd(a: i32, b: i32) -> i32 {
+pub(crate) fn gcd(a: i32, b: i32) -> i32 {
     if b == 0 { a } else { gcd(b, a % b) }
 }

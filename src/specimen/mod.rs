@@ -11,7 +11,7 @@
 //!
 //! Derivations are in `docs/specimen.md`.
 
-mod atoms;
+pub(crate) mod atoms;
 mod cell;
 pub mod crystals;
 mod factor;
@@ -21,8 +21,9 @@ mod potential;
 mod potential_function;
 mod potential_kernels;
 mod slicing;
-mod special;
+pub(crate) mod special;
 mod species;
+pub(crate) mod symmetry;
 mod tables;
 
 pub use atoms::{Atom, Atoms, tilt_matrix};
