@@ -1,18 +1,62 @@
 //! Reading: a raw 4D set against the bytes alone, and stacks of DM4 and MRC against a copy in memory.
 //!
-//! The file is 256 MiB and stays in the system's cache, so that the code is measured, not the disk.
+//! Files stay in the system's cache, so that the code is measured, not the disk: 256 MiB of a stack, and a scan of 1 GiB
+//! that is turned into virtual images by two threads.
 
 use std::hint::black_box;
 use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use exitwave::io;
+use exitwave::observe::silent;
+use exitwave::par::Par;
 use exitwave::source::FrameSource;
+use exitwave::stem::{Calibration, DataSet, Detector, Pass, PassParams, Pixel};
 use exitwave::tensor::Tensor;
-use exitwave::units::Length;
+use exitwave::units::{Angle, Energy, Length};
 
 const SHAPE: [usize; 4] = [32, 64, 256, 256];
+const SCAN: [usize; 4] = [64, 128, 256, 256];
+
+/// A disk, a ring and four quadrants, with the centre of mass and the mean pattern that every pass makes.
+fn virtual_images(c: &mut Criterion) {
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    let raw = folder.path().join("scan.npy");
+    io::npy::write(&raw, &Tensor::from_fn(&SCAN, |i| (i[1] * 31 + i[2] * 7 + i[3]) as u16)).expect("room for 1 GiB");
+    let mut group = c.benchmark_group("io 1 GiB u16");
+    let bytes = 2 * SCAN.iter().product::<usize>() as u64;
+    group.sample_size(10).measurement_time(Duration::from_secs(5)).throughput(Throughput::Bytes(bytes));
+    group.bench_function("bytes alone", |b| b.iter(|| read_bytes(&raw)));
+    let mrad = Angle::mrad;
+    let disk = Detector::Disk { outer: mrad(20.0) };
+    let ring = Detector::Annulus { inner: mrad(30.0), outer: mrad(90.0) };
+    let quadrants = Detector::Segments { inner: Angle::ZERO, outer: mrad(20.0), segments: 4, rotation: Angle::ZERO };
+    let par = Par::threads(2).expect("two threads");
+    let calibration = Calibration::new([Length::angstrom(0.5); 2], Pixel::Angle([mrad(0.8); 2]), Energy::kev(300.0));
+    for (name, detectors) in [("disk", vec![disk.clone()]), ("disk, ring and quadrants", vec![disk, ring, quadrants])] {
+        group.bench_function(format!("virtual images: {name}"), |b| {
+            b.iter(|| {
+                let frames = io::open(&raw).and_then(|f| f.frames(0)).expect("a scan");
+                let data = DataSet::new(Arc::new(frames), calibration.clone()).expect("a scan");
+                let params = PassParams { detectors: detectors.clone(), par: par.clone(), ..PassParams::default() };
+                black_box(Pass::new(&data, params).and_then(|pass| pass.run(&mut silent)).expect("good counts"));
+            });
+        });
+    }
+    group.finish();
+}
+
+/// Reads a file to its end, a mebibyte at a time.
+fn read_bytes(path: &Path) {
+    let mut buffer = vec![0u8; 1 << 20];
+    let mut file = std::fs::File::open(path).expect("written before");
+    while file.read(&mut buffer).expect("readable") > 0 {
+        black_box(&buffer);
+    }
+}
 
 fn reading(c: &mut Criterion) {
     let folder = tempfile::tempdir().expect("a folder for temporary files");
@@ -26,15 +70,7 @@ fn reading(c: &mut Criterion) {
 
     let mut group = c.benchmark_group("io 256 MiB u16");
     group.sample_size(10).measurement_time(Duration::from_secs(5)).throughput(Throughput::Bytes(bytes as u64));
-    group.bench_function("bytes alone", |b| {
-        let mut buffer = vec![0u8; 1 << 20];
-        b.iter(|| {
-            let mut file = std::fs::File::open(&raw).expect("written above");
-            while file.read(&mut buffer).expect("readable") > 0 {
-                black_box(&buffer);
-            }
-        });
-    });
+    group.bench_function("bytes alone", |b| b.iter(|| read_bytes(&raw)));
     group.bench_function("frames of a raw set", |b| {
         let frames = io::open(&raw).and_then(|f| f.frames(0)).expect("a set of 4 axes");
         let mut out = vec![0.0f32; 8 * frames.frame_len()];
@@ -63,5 +99,5 @@ fn reading(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, reading);
+criterion_group!(benches, reading, virtual_images);
 criterion_main!(benches);

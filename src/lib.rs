@@ -79,6 +79,7 @@
 //! | 5 | [`stem`] | 4D data sets, virtual detectors, centre of mass, iDPC, iCOM, SSB, Wigner deconvolution, parallax |
 //! | | [`ptycho`] | iterative ptychography |
 //! | | [`lorentz`] | magnetic phase, Lorentz images, phase from focal series, induction maps, holography |
+//! | | [`hrtem`] | zone axes, drift, defocus and transfer function, exit waves, crystal symmetry, 3D potentials, at low dose |
 //! | 6 | [`io`] | files (feature `io`, on by default) |
 //! | | [`render`] | pictures (feature `io`) |
 //!

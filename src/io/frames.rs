@@ -7,13 +7,16 @@ use crate::error::Error;
 use crate::io::array::Array;
 use crate::io::data_file::{SetInfo, Store};
 use crate::io::layout::{Element, Strided};
-use crate::io::npy::half_to_f32;
+use crate::io::npy::{half_to_f32, swap_bytes};
 use crate::shape::try_zeroed;
+use crate::simd::vectorized;
 use crate::source::{DType, Element as _, FrameSource, check_request};
 use crate::tensor::Tensor;
 
-/// Bytes that are read at once beside the caller's buffer: raw frames, and decoded ones.
-const RAW_BLOCK: usize = 1 << 18;
+/// Bytes of raw frames that are read at once beside the caller's buffer: they stay in the cache until they are widened,
+/// and are few enough for the allocator to keep.
+pub(crate) const RAW_BLOCK: usize = 1 << 16;
+/// Bytes of decoded frames that are read at once.
 const BLOCK: usize = 1 << 24;
 
 /// Frames of a data set of an open file, read when they are asked for, from any number of threads.
@@ -28,19 +31,7 @@ pub struct SetFrames {
 impl SetFrames {
     pub(crate) fn new(store: Arc<Store>, info: &SetInfo) -> Result<Self, Error> {
         let shape = frame_shape("frames [scan_y, scan_x, det_y, det_x]", &info.dims)?;
-        let dtype = match info.dtype {
-            "u8" => DType::U8,
-            "i8" => DType::I8,
-            "u16" => DType::U16,
-            "i16" => DType::I16,
-            "u32" => DType::U32,
-            "i32" => DType::I32,
-            "u64" => DType::U64,
-            "i64" => DType::I64,
-            "f32" => DType::F32,
-            "f64" => DType::F64,
-            other => return Err(Error::Unsupported { what: format!("frames of {other}") }),
-        };
+        let dtype = frame_dtype(info.dtype)?;
         Ok(SetFrames { store, axes: info.dims.len(), shape, dtype })
     }
 
@@ -64,7 +55,7 @@ impl FrameSource for SetFrames {
         self.dtype
     }
 
-    /// Raw frames are read into a buffer of 256 KiB and widened; others in rectangles of the scan of at most 16 MiB.
+    /// Raw frames are read into a buffer of 64 KiB and widened; others in rectangles of the scan of at most 16 MiB.
     fn read_frames(&self, first: usize, out: &mut [f32]) -> Result<(), Error> {
         check_request(self.shape, first, out.len())?;
         let frame = self.frame_len();
@@ -80,6 +71,23 @@ impl FrameSource for SetFrames {
         let bytes = frame * self.dtype.size();
         read_rectangles(self.shape, bytes, first, out, |y, x, out| self.block(y, x, out))
     }
+}
+
+/// The type of elements that may be read as `f32`, from its name.
+pub(crate) fn frame_dtype(name: &str) -> Result<DType, Error> {
+    Ok(match name {
+        "u8" => DType::U8,
+        "i8" => DType::I8,
+        "u16" => DType::U16,
+        "i16" => DType::I16,
+        "u32" => DType::U32,
+        "i32" => DType::I32,
+        "u64" => DType::U64,
+        "i64" => DType::I64,
+        "f32" => DType::F32,
+        "f64" => DType::F64,
+        other => return Err(Error::Unsupported { what: format!("frames of {other}") }),
+    })
 }
 
 /// Dimensions `[scan_y, scan_x, det_y, det_x]` of a data set of 4 axes, or of 3: then its frames are one row of a scan.
@@ -165,34 +173,32 @@ fn read_packed(s: &Strided, axes: usize, first: usize, frame: usize, gap: Gap, o
                 let bytes = &mut buffer[..part.len() * size];
                 s.bytes.read_at(from, bytes)?;
                 from += bytes.len() as u64;
-                widen(s, bytes, part);
+                if s.order.swapped() {
+                    swap_bytes(bytes, size);
+                }
+                widen(s.element, bytes, part);
             }
         }
         Gap::Some => {
             for (k, part) in out.chunks_exact_mut(frame).enumerate() {
                 // The elements come out in native order, as `widen` would have brought them.
                 s.gather(&at(first + k), &mut buffer)?;
-                widen_native(s.element, &buffer, part);
+                widen(s.element, &buffer, part);
             }
         }
     }
     Ok(())
 }
 
-fn widen(s: &Strided, bytes: &mut [u8], out: &mut [f32]) {
-    if s.order.swapped() {
-        crate::io::npy::swap_bytes(bytes, s.element.size());
-    }
-    widen_native(s.element, bytes, out);
-}
-
 /// Elements in native byte order to `f32`.
-fn widen_native(element: Element, bytes: &[u8], out: &mut [f32]) {
+pub(crate) fn widen(element: Element, bytes: &[u8], out: &mut [f32]) {
     macro_rules! from {
         ($t:ty) => {{
-            for (o, &w) in out.iter_mut().zip(bytes.as_chunks::<{ size_of::<$t>() }>().0) {
-                *o = <$t>::from_ne_bytes(w).to_f32();
-            }
+            vectorized!({
+                for (o, &w) in out.iter_mut().zip(bytes.as_chunks::<{ size_of::<$t>() }>().0) {
+                    *o = <$t>::from_ne_bytes(w).to_f32();
+                }
+            })
         }};
     }
     match element {

@@ -14,6 +14,7 @@ use std::path::Path;
 use crate::error::Error;
 use crate::io::array::{Array, ArrayRef, NpyElement};
 use crate::io::file::replace;
+use crate::io::layout::Element;
 use crate::shape::{Limits, checked_len, try_zeroed};
 use crate::tensor::Tensor;
 use num_complex::Complex;
@@ -39,6 +40,28 @@ pub(crate) struct Header {
     pub dims: Vec<usize>,
     /// Byte offset of the first element.
     pub offset: usize,
+}
+
+impl Header {
+    /// How the elements of the file are stored.
+    pub(crate) fn element(&self) -> Result<Element, Error> {
+        Ok(match self.descr.as_str() {
+            "u1" | "b1" => Element::U8,
+            "i1" => Element::I8,
+            "u2" => Element::U16,
+            "i2" => Element::I16,
+            "u4" => Element::U32,
+            "i4" => Element::I32,
+            "u8" => Element::U64,
+            "i8" => Element::I64,
+            "f2" => Element::F16,
+            "f4" => Element::F32,
+            "f8" => Element::F64,
+            "c8" => Element::C32,
+            "c16" => Element::C64,
+            other => return Err(Error::Unsupported { what: format!("npy elements '{other}'") }),
+        })
+    }
 }
 
 /// Reads a whole npy file.

@@ -5,32 +5,24 @@ use std::path::Path;
 
 use crate::error::Error;
 use crate::io::file::FileAt;
-use crate::io::frames::frame_shape;
-use crate::io::npy::{Header, half_to_f32, read_header, swap_bytes};
+use crate::io::frames::{RAW_BLOCK, frame_dtype, frame_shape, widen};
+use crate::io::layout::Element;
+use crate::io::npy::{Header, read_header, swap_bytes};
 use crate::shape::try_zeroed;
 use crate::source::{DType, FrameSource, check_request};
-
-/// Bytes that are read at once: a compromise between system calls and cache.
-const BLOCK: usize = 1 << 18;
 
 /// A data set in an npy file that is read when frames are asked for, by positioned reads: a file that is cut short
 /// while it is open gives an error.
 ///
-/// Several threads may read at once; each call has a buffer of 256 KiB of its own.
+/// Several threads may read at once; each call has a buffer of 64 KiB of its own.
 #[derive(Debug)]
 pub struct NpyFrames {
     file: FileAt,
     offset: u64,
     shape: [usize; 4],
-    stored: Stored,
+    element: Element,
+    dtype: DType,
     swapped: bool,
-}
-
-/// How an element is stored; [`DType`] has no name for half precision.
-#[derive(Clone, Copy, Debug)]
-enum Stored {
-    Plain(DType),
-    Half,
 }
 
 impl NpyFrames {
@@ -57,40 +49,21 @@ impl NpyFrames {
 
     fn new(path: &Path, file: FileAt) -> Result<Self, Error> {
         let header = read_header(&mut Cursor { file: &file, at: 0 }, file.len(), path)?;
-        let Header { dims, offset, fortran, swapped, descr } = header;
-        if fortran {
+        if header.fortran {
             return Err(Error::Unsupported { what: "frames of an npy file in Fortran order".into() });
         }
-        let shape = frame_shape("NpyFrames::open [scan_y, scan_x, det_y, det_x]", &dims)?;
-        let stored = match descr.as_str() {
-            "u1" | "b1" => Stored::Plain(DType::U8),
-            "i1" => Stored::Plain(DType::I8),
-            "u2" => Stored::Plain(DType::U16),
-            "i2" => Stored::Plain(DType::I16),
-            "u4" => Stored::Plain(DType::U32),
-            "i4" => Stored::Plain(DType::I32),
-            "u8" => Stored::Plain(DType::U64),
-            "i8" => Stored::Plain(DType::I64),
-            "f2" => Stored::Half,
-            "f4" => Stored::Plain(DType::F32),
-            "f8" => Stored::Plain(DType::F64),
-            other => return Err(Error::Unsupported { what: format!("frames of npy elements '{other}'") }),
-        };
-        let source = NpyFrames { offset: offset as u64, file, shape, stored, swapped };
-        let needed = (shape.iter().product::<usize>() as u64) * source.element_size() as u64;
+        let shape = frame_shape("NpyFrames::open [scan_y, scan_x, det_y, det_x]", &header.dims)?;
+        let element = header.element()?;
+        let dtype = frame_dtype(element.name())?;
+        let Header { descr, dims, offset, swapped, .. } = header;
+        let source = NpyFrames { file, offset: offset as u64, shape, element, dtype, swapped };
+        let needed = (shape.iter().product::<usize>() as u64) * element.size() as u64;
         let there = source.file.len().saturating_sub(source.offset);
         if needed > there {
             let reason = format!("shape {dims:?} of '{descr}' needs {needed} bytes, {there} follow the header");
             return Err(Error::format("npy", path, source.offset, reason));
         }
         Ok(source)
-    }
-
-    fn element_size(&self) -> usize {
-        match self.stored {
-            Stored::Plain(d) => d.size(),
-            Stored::Half => 2,
-        }
     }
 }
 
@@ -116,56 +89,24 @@ impl FrameSource for NpyFrames {
 
     /// The stored type; half precision is reported as `F32`, as which it is read.
     fn dtype(&self) -> DType {
-        match self.stored {
-            Stored::Plain(d) => d,
-            Stored::Half => DType::F32,
-        }
+        self.dtype
     }
 
     fn read_frames(&self, first: usize, out: &mut [f32]) -> Result<(), Error> {
         check_request(self.shape, first, out.len())?;
-        let size = self.element_size();
-        let mut buffer = try_zeroed::<u8>((out.len() * size).min(BLOCK))?;
+        let size = self.element.size();
+        let mut buffer = try_zeroed::<u8>((out.len() * size).min(RAW_BLOCK))?;
         let mut at = self.offset + (first * self.frame_len() * size) as u64;
-        for part in out.chunks_mut(BLOCK / size) {
+        for part in out.chunks_mut(RAW_BLOCK / size) {
             let bytes = &mut buffer[..part.len() * size];
             self.file.read_exact_at(at, bytes)?;
             at += bytes.len() as u64;
             if self.swapped {
                 swap_bytes(bytes, size);
             }
-            widen(self.stored, bytes, part);
+            widen(self.element, bytes, part);
         }
         Ok(())
-    }
-}
-
-/// Elements in native byte order to `f32`.
-fn widen(stored: Stored, bytes: &[u8], out: &mut [f32]) {
-    macro_rules! from {
-        ($t:ty) => {{
-            let words = bytes.as_chunks::<{ size_of::<$t>() }>().0;
-            for (o, &w) in out.iter_mut().zip(words) {
-                *o = <$t>::from_ne_bytes(w) as f32;
-            }
-        }};
-    }
-    match stored {
-        Stored::Half => {
-            for (o, &w) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-                *o = half_to_f32(u16::from_ne_bytes(w));
-            }
-        }
-        Stored::Plain(DType::U8) => from!(u8),
-        Stored::Plain(DType::I8) => from!(i8),
-        Stored::Plain(DType::U16) => from!(u16),
-        Stored::Plain(DType::I16) => from!(i16),
-        Stored::Plain(DType::U32) => from!(u32),
-        Stored::Plain(DType::I32) => from!(i32),
-        Stored::Plain(DType::U64) => from!(u64),
-        Stored::Plain(DType::I64) => from!(i64),
-        Stored::Plain(DType::F32) => from!(f32),
-        Stored::Plain(DType::F64) => from!(f64),
     }
 }
 

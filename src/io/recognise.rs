@@ -9,7 +9,7 @@ use crate::io::axis::Axis;
 use crate::io::bytes::{Bytes, Order, Reader, latin1};
 use crate::io::data_file::{Beside, Contents, OpenParams, Set, SetInfo, Store};
 use crate::io::hdf5::Hdf5;
-use crate::io::layout::{Element, Strided};
+use crate::io::layout::Strided;
 use crate::io::meta::Meta;
 use crate::io::npz::Npz;
 use crate::io::{blo, cif, dm, empad, hdf5_family, mat, mib, mrc_read, msa, npy, ser, tiff_read, tvips, xyz};
@@ -172,7 +172,7 @@ fn numpy(path: &Path, bytes: &Bytes) -> Result<Contents, Error> {
     let len = if long { r.u32()? as usize } else { usize::from(r.u16()?) };
     let head = bytes.head(0, len.saturating_add(12).min(1 << 20))?;
     let h = npy::read_header(&mut head.as_slice(), bytes.len(), path)?;
-    let element = element(&h)?;
+    let element = h.element()?;
     let order = if h.swapped != cfg!(target_endian = "big") { Order::Big } else { Order::Little };
     let mut s = Strided::packed(bytes, element, order, &h.dims, h.offset as u64)?;
     if h.fortran {
@@ -187,26 +187,6 @@ fn numpy(path: &Path, bytes: &Bytes) -> Result<Contents, Error> {
     Ok(Contents { format: "npy", sets: vec![set], metadata: Meta::map() })
 }
 
-/// How the elements of an npy file are stored.
-fn element(h: &npy::Header) -> Result<Element, Error> {
-    Ok(match h.descr.as_str() {
-        "u1" | "b1" => Element::U8,
-        "i1" => Element::I8,
-        "u2" => Element::U16,
-        "i2" => Element::I16,
-        "u4" => Element::U32,
-        "i4" => Element::I32,
-        "u8" => Element::U64,
-        "i8" => Element::I64,
-        "f2" => Element::F16,
-        "f4" => Element::F32,
-        "f8" => Element::F64,
-        "c8" => Element::C32,
-        "c16" => Element::C64,
-        other => return Err(Error::Unsupported { what: format!("npy elements '{other}'") }),
-    })
-}
-
 fn archive(path: &Path, bytes: &Bytes, beside: Beside, params: &OpenParams) -> Result<Contents, Error> {
     let npz = match beside {
         Beside::Folder => Npz::open_with(path, params.limits)?,
@@ -217,7 +197,7 @@ fn archive(path: &Path, bytes: &Bytes, beside: Beside, params: &OpenParams) -> R
     let mut metadata = Meta::map();
     for name in npz.names() {
         // Entries that are no arrays of numbers are named, and do not spoil the others.
-        match npz.header(name).and_then(|h| Ok((element(&h)?, h.dims))) {
+        match npz.header(name).and_then(|h| Ok((h.element()?, h.dims))) {
             Ok((element, dims)) => {
                 let axes = dims.iter().map(|&n| Axis::plain("", n)).collect();
                 let info = SetInfo::new(name.as_str(), element.name(), axes);

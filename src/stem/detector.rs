@@ -2,7 +2,9 @@
 
 use crate::detect::{Edge, ring};
 use crate::error::Error;
+use crate::simd::vectorized;
 use crate::stem::DataSet;
+use crate::stem::moments::{LANES, sum_lanes};
 use crate::tensor::Tensor;
 use crate::units::Angle;
 
@@ -128,24 +130,24 @@ impl Spans {
         (self.spans.len() * size_of::<(usize, usize, Option<usize>)>() + self.weights.len() * 4) as u64
     }
 
-    /// Σ w I over the detector: `f32` within a run, in eight fixed partial sums, `f64` from run to run.
+    /// Σ w I over the detector: `f32` within a run, in sixteen fixed partial sums, `f64` from run to run.
     pub(crate) fn sum(&self, frame: &[f32]) -> f64 {
-        let mut total = 0.0;
-        for &(first, len, weights) in &self.spans {
-            let pixels = &frame[first..first + len];
-            total += f64::from(match weights {
-                None => sum8(pixels),
-                Some(at) => dot8(pixels, &self.weights[at..at + len]),
-            });
-        }
-        total
+        vectorized!({
+            let mut total = 0.0;
+            for &(first, len, weights) in &self.spans {
+                let pixels = &frame[first..first + len];
+                total += f64::from(match weights {
+                    None => sum(pixels),
+                    Some(at) => dot(pixels, &self.weights[at..at + len]),
+                });
+            }
+            total
+        })
     }
 }
 
-const LANES: usize = 8;
-
-#[inline(never)]
-fn sum8(x: &[f32]) -> f32 {
+#[inline(always)]
+fn sum(x: &[f32]) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let (blocks, rest) = x.as_chunks::<LANES>();
     for b in blocks {
@@ -153,11 +155,11 @@ fn sum8(x: &[f32]) -> f32 {
             lanes[l] += b[l];
         }
     }
-    fold8(lanes, rest.iter().sum())
+    rest.iter().sum::<f32>() + sum_lanes(lanes)
 }
 
-#[inline(never)]
-fn dot8(x: &[f32], w: &[f32]) -> f32 {
+#[inline(always)]
+fn dot(x: &[f32], w: &[f32]) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let ((blocks, rest), (weights, w_rest)) = (x.as_chunks::<LANES>(), w.as_chunks::<LANES>());
     for (b, w) in blocks.iter().zip(weights) {
@@ -165,11 +167,7 @@ fn dot8(x: &[f32], w: &[f32]) -> f32 {
             lanes[l] += b[l] * w[l];
         }
     }
-    fold8(lanes, rest.iter().zip(w_rest).map(|(x, w)| x * w).sum())
-}
-
-fn fold8(l: [f32; LANES], rest: f32) -> f32 {
-    rest + (((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7])))
+    rest.iter().zip(w_rest).map(|(x, w)| x * w).sum::<f32>() + sum_lanes(lanes)
 }
 
 #[cfg(test)]

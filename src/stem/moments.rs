@@ -1,5 +1,7 @@
 //! The inner loop of the pass: sums, first and second moments of a frame, while it is added to the mean pattern.
 
+use crate::simd::vectorized;
+
 /// Moments of one frame about a fixed pixel: S = Σ I, S_y = Σ I y, …, S_yy = Σ I y², ….
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Moments {
@@ -9,12 +11,12 @@ pub(crate) struct Moments {
     pub yy: f64,
     pub xx: f64,
     pub xy: f64,
-    /// The smallest pixel (NaN loses, but then the sum is NaN).
-    pub min: f32,
+    /// Whether a pixel has its sign bit set: a negative one, −0, or a NaN.
+    pub signed: bool,
 }
 
-/// Independent partial sums: two registers of four on any x86-64, enough for the additions to overlap.
-const LANES: usize = 8;
+/// Independent partial sums: one register of sixteen, two of eight or four of four, enough for the additions to overlap.
+pub(crate) const LANES: usize = 16;
 
 /// Coordinates of the detector's columns about `origin`, whole numbers.
 pub(crate) fn coordinates(n: usize, origin: usize) -> Vec<f32> {
@@ -27,24 +29,40 @@ pub(crate) fn coordinates(n: usize, origin: usize) -> Vec<f32> {
 /// Within a row, partial sums in `f32` in a fixed order; from row to row in `f64`. One read of the frame, one addition
 /// to the pattern, no branch.
 pub(crate) fn moments(frame: &[f32], x: &[f32], origin_y: usize, pattern: &mut [f32]) -> Moments {
+    vectorized!({ rows(frame, x, origin_y, pattern) })
+}
+
+#[inline(always)]
+fn rows(frame: &[f32], x: &[f32], origin_y: usize, pattern: &mut [f32]) -> Moments {
     let nx = x.len();
-    let mut m = Moments { min: f32::INFINITY, ..Moments::default() };
-    let mut min = [f32::INFINITY; LANES];
+    let mut m = Moments::default();
+    let (mut signs, mut sign) = ([0u32; LANES], 0);
     let (xs, x_rest) = x.as_chunks::<LANES>();
     for (row_index, (row, pattern)) in frame.chunks_exact(nx).zip(pattern.chunks_exact_mut(nx)).enumerate() {
         let (rows, row_rest) = row.as_chunks::<LANES>();
         let (patterns, pattern_rest) = pattern.as_chunks_mut::<LANES>();
-        let [s0, s1, s2] = whole_lanes(rows, xs, patterns, &mut min);
+        // Arrays that nothing borrows, so that the compiler keeps them in registers.
+        let [mut s0, mut s1, mut s2] = [[0.0f32; LANES]; 3];
+        for ((i, x), p) in rows.iter().zip(xs).zip(patterns) {
+            for l in 0..LANES {
+                let t = i[l] * x[l];
+                s0[l] += i[l];
+                s1[l] += t;
+                s2[l] += t * x[l];
+                signs[l] |= i[l].to_bits();
+                p[l] += i[l];
+            }
+        }
         let [mut e0, mut e1, mut e2] = [0.0f32; 3];
         for ((&i, p), &x) in row_rest.iter().zip(pattern_rest).zip(x_rest) {
             let t = i * x;
             e0 += i;
             e1 += t;
             e2 += t * x;
-            m.min = if i < m.min { i } else { m.min };
+            sign |= i.to_bits();
             *p += i;
         }
-        let (r0, r1, r2) = (fold(s0, e0), fold(s1, e1), fold(s2, e2));
+        let [r0, r1, r2] = [(s0, e0), (s1, e1), (s2, e2)].map(|(s, e)| f64::from(e + sum_lanes(s)));
         let y = row_index as f64 - origin_y as f64;
         m.s += r0;
         m.x += r1;
@@ -53,37 +71,21 @@ pub(crate) fn moments(frame: &[f32], x: &[f32], origin_y: usize, pattern: &mut [
         m.yy += y * y * r0;
         m.xy += y * r1;
     }
-    m.min = min.into_iter().fold(m.min, |a, b| if b < a { b } else { a });
+    m.signed = signs.into_iter().fold(sign, |a, b| a | b) >> 31 == 1;
     m
 }
 
-/// Σ I, Σ I x, Σ I x² over the part of a row that fills whole lanes. Not inlined: only on its own does the compiler
-/// keep the sums in vector registers, which makes the pass five times as fast.
-#[inline(never)]
-fn whole_lanes(
-    row: &[[f32; LANES]],
-    x: &[[f32; LANES]],
-    pattern: &mut [[f32; LANES]],
-    min: &mut [f32; LANES],
-) -> [[f32; LANES]; 3] {
-    let [mut s0, mut s1, mut s2] = [[0.0f32; LANES]; 3];
-    let mut least = *min;
-    for ((i, x), p) in row.iter().zip(x).zip(pattern) {
-        for l in 0..LANES {
-            let t = i[l] * x[l];
-            s0[l] += i[l];
-            s1[l] += t;
-            s2[l] += t * x[l];
-            least[l] = if i[l] < least[l] { i[l] } else { least[l] };
-            p[l] += i[l];
+/// Σ of the lanes, by halves.
+#[inline(always)]
+pub(crate) fn sum_lanes(mut l: [f32; LANES]) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            l[i] += l[i + half];
         }
+        half /= 2;
     }
-    *min = least;
-    [s0, s1, s2]
-}
-
-fn fold(l: [f32; LANES], rest: f32) -> f64 {
-    f64::from(rest + (((l[0] + l[4]) + (l[2] + l[6])) + ((l[1] + l[5]) + (l[3] + l[7]))))
+    l[0]
 }
 
 #[cfg(test)]
@@ -92,7 +94,7 @@ mod tests {
 
     /// The moments by their definition, in `f64`.
     fn naive(frame: &[f32], nx: usize, origin: [usize; 2]) -> Moments {
-        let mut m = Moments { min: f32::INFINITY, ..Moments::default() };
+        let mut m = Moments::default();
         for (i, &v) in frame.iter().enumerate() {
             let (y, x, v) = ((i / nx) as f64 - origin[0] as f64, (i % nx) as f64 - origin[1] as f64, f64::from(v));
             m.s += v;
@@ -101,7 +103,7 @@ mod tests {
             m.yy += v * y * y;
             m.xx += v * x * x;
             m.xy += v * x * y;
-            m.min = m.min.min(v as f32);
+            m.signed |= v.is_sign_negative();
         }
         m
     }
@@ -122,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn nan_and_negative_pixels_show_in_sum_and_minimum() {
+    fn nan_and_negative_pixels_show_in_sum_and_sign() {
         let x = coordinates(9, 4);
         let run = |at: usize, v: f32| {
             let mut frame = [1.0; 18];
@@ -131,7 +133,7 @@ mod tests {
         };
         for at in [0, 8, 13] {
             assert!(run(at, f32::NAN).s.is_nan());
-            assert_eq!(run(at, -2.0).min, -2.0);
+            assert!(run(at, -2.0).signed && !run(at, 2.0).signed);
             assert_eq!(run(at, f32::INFINITY).s, f64::INFINITY);
         }
     }

@@ -257,7 +257,7 @@ impl Pass {
             }
             for (i, frame) in piece.chunks(frame_len).enumerate() {
                 let m = moments(frame, &self.x, self.origin[0], &mut slot.pattern);
-                if !(m.s.is_finite() && m.min >= 0.0) {
+                if !m.s.is_finite() || m.signed && frame.iter().any(|&v| v < 0.0) {
                     slot.failure = Some(self.bad_count(at + i, frame));
                     return;
                 }
