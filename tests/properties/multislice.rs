@@ -486,7 +486,8 @@ fn a_streamed_scan_is_the_patterns_of_its_probes_and_can_be_cancelled() {
     for i in [0, 17, 34] {
         let psi = probe.real(positions[i]).unwrap().reshape(&[1, 20, 24]).unwrap();
         let one = diffraction(&plan.exit_waves(&t, &psi).unwrap(), &Par::seq()).unwrap();
-        assert_eq!(one.as_slice(), all.row(i));
+        // The scan transforms once where a wave is transformed back and forth: some roundings of numbers up to 0.1.
+        assert!(one.as_slice().iter().zip(all.row(i)).all(|(a, b)| (a - b).abs() < 1e-15));
     }
     let mut seen = 0;
     let mut sink = |first: usize, some: &[f64]| {
@@ -497,7 +498,7 @@ fn a_streamed_scan_is_the_patterns_of_its_probes_and_can_be_cancelled() {
     let mut stop = |_: &exitwave::observe::Step| exitwave::observe::ControlFlow::Break(());
     let end = plan.scan(&t, &probe, &positions, &mut sink, &mut stop).unwrap();
     assert_eq!(end, exitwave::observe::Stop::Cancelled);
-    assert_eq!(seen, plan.group() * 480);
+    assert_eq!(seen, plan.group().min(35) * 480);
 }
 
 #[test]
