@@ -180,7 +180,8 @@ proptest! {
         let n = dims[0] * dims[1];
         let psi = waves(count * n, seed);
         let one = s.run(&psi);
-        for threads in [2, 3] {
+        // With 2 or 3 threads each takes slices and, if there are enough, waves by itself; with 5 they share slices and waves.
+        for threads in [2, 3, 5] {
             s.params.par = Par::threads(threads).unwrap();
             prop_assert_eq!(&s.run(&psi), &one);
         }
@@ -488,6 +489,11 @@ fn a_streamed_scan_is_the_patterns_of_its_probes_and_can_be_cancelled() {
         let one = diffraction(&plan.exit_waves(&t, &psi).unwrap(), &Par::seq()).unwrap();
         // The scan transforms once where a wave is transformed back and forth: some roundings of numbers up to 0.1.
         assert!(one.as_slice().iter().zip(all.row(i)).all(|(a, b)| (a - b).abs() < 1e-15));
+    }
+    // One thread with a wave to itself, and three that share it.
+    for par in [Par::seq(), Par::threads(3).unwrap()] {
+        let plan = Multislice::<f64>::new(&MultisliceParams { par, ..s.params.clone() }).unwrap();
+        assert_eq!(plan.patterns(&t, &probe, &positions[17..18]).unwrap().as_slice(), all.row(17));
     }
     let mut seen = 0;
     let mut sink = |first: usize, some: &[f64]| {
