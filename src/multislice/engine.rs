@@ -14,8 +14,8 @@
 //! shared out to threads, and what lies between the transforms of a band stays in the first-level cache. Reading transposes
 //! blocks of 16 × 16.
 //!
-//! A thread that has a wave to itself needs u1 only ([`Engine::put_columns`]): its column pass writes each block of 16 × 16 back to the place
-//! it was read from, and the wave, half as large, stays in the thread's second-level cache.
+//! A thread that has a wave to itself needs u1 only ([`Engine::put_columns`]): its column pass writes each block of
+//! 16 × 16 back to the place it was read from, and the wave, half as large, stays in the thread's second-level cache.
 //!
 //! Real space along x and the spectrum along y are in the order that [`LaneFft`] leaves: transmissions, waves in lanes, the band limit
 //! and the propagator's part of ky are stored in it. kx and y are in their natural order.
@@ -268,7 +268,8 @@ impl<T: Real> Engine<T> {
         work.with(re, im)
     }
 
-    /// Writes sixteen columns as they stand into the places of u1 that they came from, where [`Engine::gather_own_rows`] finds them.
+    /// Writes sixteen columns as they stand into the places of u1 that they came from, where [`Engine::gather_own_rows`]
+    /// finds them.
     pub fn put_columns(&self, b: &LaneBuffers<'_, T>, waves: usize, w: usize, c: usize, u1: &mut [Lane<T>]) {
         for band in 0..self.bands {
             let at = (band * waves + w) * 2 * self.kept + c * LANES;

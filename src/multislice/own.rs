@@ -1,7 +1,8 @@
 //! Waves that one thread takes through all slices by itself.
 //!
-//! Where there are as many waves as threads, none of them waits for another, and no wave moves from one core's cache to the next: a
-//! column pass reads what other cores would have written. The passes are those of [`crate::multislice::engine`], in place, to the same bits.
+//! Where there are as many waves as threads, none of them waits for another, and no wave moves from one core's cache to
+//! the next: a column pass reads what other cores would have written. The passes are those of the engine, in place, to
+//! the same bits.
 
 use num_complex::Complex;
 

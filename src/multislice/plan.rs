@@ -23,8 +23,8 @@ use crate::units::Length;
 /// Bytes of waves that are worked on together: what the second-level caches of a few cores hold.
 const GROUP_BYTES: usize = 3 << 20;
 
-/// Bytes of waves that a thread takes through all slices by itself: what its second-level cache holds beside a transmission; and the largest
-/// wave for which it does.
+/// Bytes of waves that a thread takes through all slices by itself: what its second-level cache holds beside a
+/// transmission; and the largest wave for which it does.
 const OWN_BYTES: usize = 3 << 19;
 const OWN_MOST: usize = 4 * OWN_BYTES;
 
@@ -577,7 +577,8 @@ impl<T: Real> Multislice<T> {
         }
     }
 
-    /// One group of waves through all slices, all threads on each pass, up to the last column pass; after slice n, `after(n + 1, u2, …)`.
+    /// One group of waves through all slices but the last column pass, all threads on each pass; behind n slices, but
+    /// not the last, `after(n, u2, …)` is called.
     fn by_bands(
         &self,
         t: &Transmission<T>,

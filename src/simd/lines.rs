@@ -131,8 +131,8 @@ pub(crate) fn write_rows<T: Real>(
     }
 }
 
-/// `y_j = x_j (z_j[0] + i sign z_j[1])`: one factor for the sixteen lanes of a point. The compiler would make vectors across the points of the
-/// portable loop, with gathers.
+/// `y_j = x_j (z_j[0] + i sign z_j[1])`: one factor for the sixteen lanes of a point. The compiler would make vectors
+/// across the points of the portable loop, with gathers.
 ///
 /// # Panics
 /// If another array is shorter than `z`.

@@ -180,7 +180,7 @@ proptest! {
         let n = dims[0] * dims[1];
         let psi = waves(count * n, seed);
         let one = s.run(&psi);
-        // With 2 or 3 threads each takes slices and, if there are enough, waves by itself; with 5 they share slices and waves.
+        // With 2 or 3 threads each takes slices and, if there are enough, waves by itself; with 5 they share them.
         for threads in [2, 3, 5] {
             s.params.par = Par::threads(threads).unwrap();
             prop_assert_eq!(&s.run(&psi), &one);
@@ -487,7 +487,7 @@ fn a_streamed_scan_is_the_patterns_of_its_probes_and_can_be_cancelled() {
     for i in [0, 17, 34] {
         let psi = probe.real(positions[i]).unwrap().reshape(&[1, 20, 24]).unwrap();
         let one = diffraction(&plan.exit_waves(&t, &psi).unwrap(), &Par::seq()).unwrap();
-        // The scan transforms once where a wave is transformed back and forth: some roundings of numbers up to 0.1.
+        // The scan leaves out a transform back and forth: a few roundings of numbers up to 0.1.
         assert!(one.as_slice().iter().zip(all.row(i)).all(|(a, b)| (a - b).abs() < 1e-15));
     }
     // One thread with a wave to itself, and three that share it.
