@@ -104,14 +104,14 @@ pub fn write_scan(
         return Err(Error::param("electrons", c.electrons, "0 to 10¹⁸"));
     }
 
-    // What one call of `scan` holds (waves before and behind, patterns of a group; workspace with one transmission), the other
+    // What one call of `scan` holds (waves and patterns of a group; workspace with one transmission), the other
     // transmissions, a frame to turn; then as many frames as are left room for.
     let n = checked_len(&[ny, nx])?;
     let others: u64 = transmissions[1..].iter().map(|t| t.bytes()).sum();
     let group = multislice.group().min(positions.len().max(1));
     let probes = (probe.workspace_bytes() as usize + 8 * n) * multislice.threads();
     let fixed =
-        multislice.workspace_bytes().saturating_add(others).saturating_add((20 * n * group + 4 * n + probes) as u64);
+        multislice.workspace_bytes().saturating_add(others).saturating_add((12 * n * group + 4 * n + probes) as u64);
     let frame = 4 * n as u64;
     params.limits.check(fixed.saturating_add(frame))?;
     let room = usize::try_from((params.limits.bytes - fixed) / frame).unwrap_or(usize::MAX);

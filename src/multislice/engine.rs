@@ -14,6 +14,9 @@
 //! shared out to threads, and what lies between the transforms of a band stays in the first-level cache. Reading transposes
 //! blocks of 16 × 16.
 //!
+//! A thread that has a wave to itself needs u1 only ([`Engine::put_columns`]): its column pass writes each block of
+//! 16 × 16 back to the place it was read from, and the wave, half as large, stays in the thread's second-level cache.
+//!
 //! Real space along x and the spectrum along y are in the order that [`LaneFft`] leaves: transmissions, waves in lanes, the band limit
 //! and the propagator's part of ky are stored in it. kx and y are in their natural order.
 
@@ -24,7 +27,7 @@ use crate::fft::{Direction, Factor, GAP, LANES, Lane, LaneBuffers, LaneFft, freq
 use crate::optics::Grid;
 use crate::real::Real;
 use crate::shape::try_zeroed;
-use crate::simd::{transpose16, vectorized};
+use crate::simd::{lines, transpose16, vectorized};
 
 /// Whether a factor is taken as it is or conjugated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,7 +134,7 @@ impl<T: Real> Engine<T> {
         2 * self.side() + self.fx.spare_len().max(self.fy.spare_len())
     }
     fn side(&self) -> usize {
-        self.padded.max(self.kept).max(self.nx) + GAP
+        self.padded.max(self.kept).max(self.nx.next_multiple_of(LANES)) + GAP
     }
     pub fn work<'s>(&self, words: &'s mut [Lane<T>]) -> LaneBuffers<'s, T> {
         LaneBuffers::new(words, self.side())
@@ -184,21 +187,14 @@ impl<T: Real> Engine<T> {
 
     /// b ← t b, or t̄ b, for sixteen rows of a transmission, (2, nx).
     pub fn multiply(&self, t: &[Lane<T>], conjugate: Conjugate, b: &mut LaneBuffers<'_, T>) {
-        let n = self.nx;
-        let (tr, ti) = t.split_at(n);
-        let (re, im) = (&mut b.re[..n], &mut b.im[..n]);
+        let (t, n) = (t.as_flattened().split_at(self.nx * LANES), self.nx);
+        let (re, im) = (b.re[..n].as_flattened_mut(), b.im[..n].as_flattened_mut());
         let sign = sign::<T>(conjugate);
         vectorized!({
-            for x in 0..n {
-                // Copies, of which the compiler knows that nothing else points to them.
-                let (ar, ai, tr, ti) = (re[x], im[x], tr[x], ti[x]);
-                let (mut zr, mut zi) = (ar, ai);
-                for l in 0..LANES {
-                    let ti = sign * ti[l];
-                    zr[l] = ar[l] * tr[l] - ai[l] * ti;
-                    zi[l] = ar[l] * ti + ai[l] * tr[l];
-                }
-                (re[x], im[x]) = (zr, zi);
+            for ((re, im), (&tr, &ti)) in re.iter_mut().zip(im).zip(t.0.iter().zip(t.1)) {
+                let (zr, zi, ti) = (*re, *im, sign * ti);
+                *re = zr * tr - zi * ti;
+                *im = zr * ti + zi * tr;
             }
         })
     }
@@ -206,17 +202,13 @@ impl<T: Real> Engine<T> {
     /// g += ā b for sixteen rows of two fields; g is in lanes, (2, nx).
     pub fn accumulate(&self, a: &LaneBuffers<'_, T>, b: &LaneBuffers<'_, T>, g: &mut [Lane<T>]) {
         let n = self.nx;
-        let (gr, gi) = g.split_at_mut(n);
-        let (ar, ai, br, bi) = (&a.re[..n], &a.im[..n], &b.re[..n], &b.im[..n]);
+        let (gr, gi) = g.as_flattened_mut().split_at_mut(n * LANES);
+        let [ar, ai, br, bi] = [&a.re[..n], &a.im[..n], &b.re[..n], &b.im[..n]].map(|x| x.as_flattened());
         vectorized!({
-            for x in 0..n {
-                let (ar, ai, br, bi) = (ar[x], ai[x], br[x], bi[x]);
-                let (mut zr, mut zi) = (gr[x], gi[x]);
-                for l in 0..LANES {
-                    zr[l] += ar[l] * br[l] + ai[l] * bi[l];
-                    zi[l] += ar[l] * bi[l] - ai[l] * br[l];
-                }
-                (gr[x], gi[x]) = (zr, zi);
+            for ((gr, gi), ((ar, ai), (br, bi))) in gr.iter_mut().zip(gi).zip(ar.iter().zip(ai).zip(br.iter().zip(bi)))
+            {
+                *gr += *ar * *br + *ai * *bi;
+                *gi += *ar * *bi - *ai * *br;
             }
         })
     }
@@ -232,22 +224,9 @@ impl<T: Real> Engine<T> {
     /// Writes the kept columns, times `px`, into a chunk (2, kept) of u1.
     pub fn keep(&self, b: &LaneBuffers<'_, T>, px: &[[T; 2]], conjugate: Conjugate, chunk: &mut [Lane<T>]) {
         let (re, im) = chunk.split_at_mut(self.kept);
-        let sign = sign::<T>(conjugate);
         let mut part = |from: usize, to: usize, n: usize| {
-            let (br, bi) = (&b.re[from..from + n], &b.im[from..from + n]);
-            let (re, im, px) = (&mut re[to..to + n], &mut im[to..to + n], &px[to..to + n]);
-            vectorized!({
-                for x in 0..n {
-                    let [pr, pi] = [px[x][0], sign * px[x][1]];
-                    let (br, bi) = (br[x], bi[x]);
-                    let (mut zr, mut zi) = (br, bi);
-                    for l in 0..LANES {
-                        zr[l] = br[l] * pr - bi[l] * pi;
-                        zi[l] = br[l] * pi + bi[l] * pr;
-                    }
-                    (re[x], im[x]) = (zr, zi);
-                }
-            })
+            let (x, y) = ((&b.re[from..], &b.im[from..]), (&mut re[to..], &mut im[to..]));
+            lines::times(x, &px[to..to + n], sign(conjugate), y);
         };
         part(0, 0, self.low);
         part(self.nx - self.high, self.low, self.high);
@@ -289,31 +268,84 @@ impl<T: Real> Engine<T> {
         work.with(re, im)
     }
 
+    /// Writes sixteen columns as they stand into the places of u1 that they came from, where [`Engine::gather_own_rows`]
+    /// finds them.
+    pub fn put_columns(&self, b: &LaneBuffers<'_, T>, waves: usize, w: usize, c: usize, u1: &mut [Lane<T>]) {
+        for band in 0..self.bands {
+            let at = (band * waves + w) * 2 * self.kept + c * LANES;
+            let y = band * LANES;
+            u1[at..at + LANES].copy_from_slice(&b.re[y..y + LANES]);
+            u1[at + self.kept..][..LANES].copy_from_slice(&b.im[y..y + LANES]);
+        }
+    }
+
     /// Reads sixteen rows of one wave out of u2: kept columns to their places, zeros between.
     pub fn gather_rows(&self, u2: &[Lane<T>], waves: usize, w: usize, band: usize, b: &mut LaneBuffers<'_, T>) {
+        self.turn_rows(b, |c| {
+            let at = (c * waves + w) * 2 * self.pitch() + band * LANES;
+            (&u2[at..], &u2[at + self.pitch()..])
+        });
+    }
+
+    /// The same out of a band's chunk (2, kept) of u1, after [`Engine::put_columns`].
+    pub fn gather_own_rows(&self, chunk: &[Lane<T>], b: &mut LaneBuffers<'_, T>) {
+        self.turn_rows(b, |c| (&chunk[c * LANES..], &chunk[self.kept + c * LANES..]));
+    }
+
+    /// Turns the blocks, real and imaginary parts, that `blocks(column band)` gives.
+    fn turn_rows<'s>(&self, b: &mut LaneBuffers<'_, T>, blocks: impl Fn(usize) -> (&'s [Lane<T>], &'s [Lane<T>])) {
         let gap = self.low..self.nx - self.high;
         b.re[gap.clone()].fill([T::ZERO; LANES]);
         b.im[gap].fill([T::ZERO; LANES]);
         for c in 0..self.columns {
-            let at = (c * waves + w) * 2 * self.pitch() + band * LANES;
-            let i = c * LANES;
-            let straight = if i + LANES <= self.low {
-                Some(i)
-            } else if i >= self.low && i + LANES <= self.low + self.high {
-                Some(self.nx - self.high + i - self.low)
-            } else {
-                None
-            };
-            if let Some(x) = straight {
-                block(&u2[at..], &mut b.re[x..]);
-                block(&u2[at + self.pitch()..], &mut b.im[x..]);
+            let (x, y) = blocks(c);
+            if let Some(at) = self.straight(c) {
+                block(x, &mut b.re[at..]);
+                block(y, &mut b.im[at..]);
             } else {
                 let (mut re, mut im) = ([[T::ZERO; LANES]; LANES], [[T::ZERO; LANES]; LANES]);
-                block(&u2[at..], &mut re);
-                block(&u2[at + self.pitch()..], &mut im);
+                block(x, &mut re);
+                block(y, &mut im);
                 for j in 0..LANES {
-                    if let Some(x) = self.column(i + j) {
-                        (b.re[x], b.im[x]) = (re[j], im[j]);
+                    if let Some(at) = self.column(c * LANES + j) {
+                        (b.re[at], b.im[at]) = (re[j], im[j]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The first column of a band whose columns are neighbours in the spectrum.
+    fn straight(&self, c: usize) -> Option<usize> {
+        let i = c * LANES;
+        let neighbours = i + LANES <= self.low || (i >= self.low && i + LANES <= self.low + self.high);
+        if neighbours { self.column(i) } else { None }
+    }
+
+    /// |A F ψ|² of one wave in u1, the band limit's A included: `pattern` is (ny, nx).
+    pub fn intensities(&self, u1: &[Lane<T>], waves: usize, w: usize, pattern: &mut [T], b: &mut LaneBuffers<'_, T>) {
+        pattern.fill(T::ZERO);
+        let (ny, scale) = (self.ny, T::of((self.ny * self.nx) as f64));
+        for c in 0..self.columns {
+            self.gather_columns(u1, waves, w, c, b);
+            self.along_y(b);
+            let mask = self.mask[c * ny..(c + 1) * ny].as_flattened();
+            let (re, im) = (b.re[..ny].as_flattened_mut(), b.im[..ny].as_flattened());
+            vectorized!({
+                for ((re, &im), &mask) in re.iter_mut().zip(im).zip(mask) {
+                    let a = scale * mask;
+                    *re = (*re * *re + im * im) * (a * a);
+                }
+            });
+            for (row, &at) in pattern.chunks_mut(self.nx).zip(self.fy.order()) {
+                let lanes = &b.re[at as usize];
+                if let Some(x) = self.straight(c) {
+                    row[x..x + LANES].copy_from_slice(lanes);
+                } else {
+                    for (l, &v) in lanes.iter().enumerate() {
+                        if let Some(x) = self.column(c * LANES + l) {
+                            row[x] = v;
+                        }
                     }
                 }
             }

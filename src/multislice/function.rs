@@ -13,6 +13,7 @@ use crate::multislice::{Multislice, MultisliceParams};
 use crate::op::{Write, write};
 use crate::real::Real;
 use crate::shape::Space;
+use crate::simd::{lines, vectorized};
 
 /// The exit waves as a [`Function`] of the potential, the incident waves and, if it is given, the geometry.
 ///
@@ -106,7 +107,7 @@ impl<T: Real> MultisliceFunction<T> {
     fn scratch_lanes(&self, l: &Layout) -> usize {
         let e = &self.plan.engine;
         let group = self.plan.group.min(l.waves.max(1));
-        let u1 = e.u1_len(self.plan.group).max(group * e.real_len());
+        let u1 = e.u1_len(self.plan.group).max(group * e.real_len()).max(self.plan.threads() * e.u1_len(1));
         u1 + e.u2_len(self.plan.group) + (l.every + 1) * l.u2 + l.transmission + self.plan.works_len() + 2
     }
 
@@ -362,21 +363,22 @@ impl<T: Real> MultisliceFunction<T> {
     fn potential_gradient(&self, v: &[T], g: &[Lane<T>], dv: &mut [T], how: Write, scratch: &mut [Lane<T>]) {
         let (plan, e) = (&self.plan, &self.plan.engine);
         let (pixels, sigma, mu) = (e.ny * e.nx, T::of(plan.sigma), T::of(plan.params.absorption));
-        let words = &mut scratch[..plan.works_len()];
-        let mut works: Vec<&mut [Lane<T>]> = words.chunks_exact_mut(2 * e.work_len()).collect();
-        plan.par().chunks_with(dv, pixels, &mut works, |s, dv, work| {
-            let e_lanes = &mut work[..2 * e.nx];
-            for band in 0..e.bands {
-                plan.exponential(&v[s * pixels..][..pixels], band, e_lanes);
-                let g = &g[(s * e.bands + band) * 2 * e.nx..][..2 * e.nx];
-                for i in 0..LANES.min(e.ny - band * LANES) {
-                    for (x, &at) in e.x_order().iter().enumerate() {
-                        let at = at as usize;
-                        let (er, ei) = (e_lanes[at][i], e_lanes[e.nx + at][i]);
-                        let (gr, gi) = (g[at][i], g[e.nx + at][i]);
+        let mut works = plan.works(&mut aligned(scratch)[..plan.works_len()]);
+        plan.par().chunks_with(dv, pixels, &mut works, |s, dv, [b, rows]| {
+            for (band, dv) in dv.chunks_mut(LANES * e.nx).enumerate() {
+                plan.exponential(&v[s * pixels..][..pixels], band, b);
+                let g = g[(s * e.bands + band) * 2 * e.nx..][..2 * e.nx].as_flattened().split_at(e.nx * LANES);
+                let (er, ei) = (b.re[..e.nx].as_flattened_mut(), b.im[..e.nx].as_flattened());
+                vectorized!({
+                    for ((er, &ei), (&gr, &gi)) in er.iter_mut().zip(ei).zip(g.0.iter().zip(g.1)) {
                         // (i − μ) e = (−e_i − μ e_r) + i (e_r − μ e_i)
-                        let d = sigma * ((-ei - mu * er) * gr + (er - mu * ei) * gi);
-                        write(&mut dv[(band * LANES + i) * e.nx + x], d, how);
+                        *er = sigma * ((-ei - mu * *er) * gr + (*er - mu * ei) * gi);
+                    }
+                });
+                lines::turn(b.re, e.x_order(), rows.re, LANES);
+                for (i, dv) in dv.chunks_mut(e.nx).enumerate() {
+                    for (dv, lanes) in dv.chunks_mut(LANES).zip(rows.re.iter().skip(i).step_by(LANES)) {
+                        dv.iter_mut().zip(lanes).for_each(|(dv, &d)| write(dv, d, how));
                     }
                 }
             }

@@ -15,6 +15,7 @@
 mod engine;
 mod function;
 mod imaging;
+mod own;
 mod params;
 mod plan;
 mod prism;

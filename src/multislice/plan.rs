@@ -8,6 +8,7 @@ use crate::error::{Error, check_len};
 use crate::fft::{Direction, LANES, Lane, LaneBuffers, aligned};
 use crate::multislice::MultisliceParams;
 use crate::multislice::engine::{Conjugate, Engine};
+use crate::multislice::own::Own;
 use crate::optics::Grid;
 use crate::optics::constants::checked_wavelength;
 use crate::par::Par;
@@ -21,6 +22,11 @@ use crate::units::Length;
 
 /// Bytes of waves that are worked on together: what the second-level caches of a few cores hold.
 const GROUP_BYTES: usize = 3 << 20;
+
+/// Bytes of waves that a thread takes through all slices by itself: what its second-level cache holds beside a
+/// transmission; and the largest wave for which it does.
+const OWN_BYTES: usize = 3 << 19;
+const OWN_MOST: usize = 4 * OWN_BYTES;
 
 /// The two factors of a slice's propagator: `exp(−iπλΔz k² − 2πiΔz k tan θ)` for one axis.
 #[derive(Clone, Debug)]
@@ -108,7 +114,9 @@ pub struct Multislice<T: Real> {
     propagators: Vec<Propagator<T>>,
     which: Vec<usize>,
     one: Propagator<T>,
+    /// Waves that all threads advance together, and that one thread takes by itself: none if they are too large.
     pub(crate) group: usize,
+    pub(crate) own: usize,
 }
 
 impl<T: Real> Multislice<T> {
@@ -140,7 +148,9 @@ impl<T: Real> Multislice<T> {
         let one = propagator(&engine, lambda, 0.0, [0.0; 2]);
         let wave = (engine.u1_len(1) + engine.u2_len(1)) * size_of::<Lane<T>>();
         let group = (GROUP_BYTES / wave).clamp(1, 16);
-        Ok(Multislice { params: params.clone(), engine, lambda, sigma, propagators, which, one, group })
+        let wave = engine.u1_len(1) * size_of::<Lane<T>>();
+        let own = if wave > OWN_MOST { 0 } else { (OWN_BYTES / wave).clamp(1, 16) };
+        Ok(Multislice { params: params.clone(), engine, lambda, sigma, propagators, which, one, group, own })
     }
 
     /// The pixels of waves and slices.
@@ -163,9 +173,9 @@ impl<T: Real> Multislice<T> {
         self.sigma
     }
 
-    /// Waves that advance together; a batch of more is cut into such groups.
+    /// Waves that a scan works on together, all threads counted; a batch of more is cut into such groups.
     pub fn group(&self) -> usize {
-        self.group
+        self.group.max(self.own * self.threads())
     }
 
     /// Bytes that a run needs beside its input and output: the transmissions of all slices, and the buffers of a group of waves.
@@ -196,8 +206,9 @@ impl<T: Real> Multislice<T> {
 
     fn scratch_lanes(&self) -> usize {
         let e = &self.engine;
+        let bands = e.u1_len(self.group) + e.u2_len(self.group) + self.works_len();
         // One more for the alignment.
-        e.u1_len(self.group) + e.u2_len(self.group) + self.works_len() + 1
+        bands.max(self.owns_len(self.own.max(1))) + 1
     }
 
     /// Lanes of the transform buffers of all threads: two sets each.
@@ -247,19 +258,14 @@ impl<T: Real> Multislice<T> {
     /// e = exp((i − μ)σV) in lanes, then its band limit.
     pub(crate) fn transmit(&self, v: &[T], t: &mut [Lane<T>], scratch: &mut [Lane<T>]) {
         // v is (slices, ny, nx), t is (slices, bands, 2, nx)
-        let e = &self.engine;
-        let (chunk, pixels) = (2 * e.nx, e.ny * e.nx);
-        let mut none = vec![(); self.threads()];
-        self.par().chunks_with(t, chunk, &mut none, |i, t, ()| {
-            self.exponential(&v[i / e.bands * pixels..][..pixels], i % e.bands, t);
-        });
-        self.filter(t, scratch);
+        let pixels = self.engine.ny * self.engine.nx;
+        self.limit(t, scratch, |slice, band, _, b| self.exponential(&v[slice * pixels..][..pixels], band, b));
     }
 
-    /// Sixteen rows of exp((i − μ)σV), (2, nx).
-    pub(crate) fn exponential(&self, v: &[T], band: usize, t: &mut [Lane<T>]) {
+    /// Sixteen rows of exp((i − μ)σV).
+    pub(crate) fn exponential(&self, v: &[T], band: usize, b: &mut LaneBuffers<'_, T>) {
         let e = &self.engine;
-        let (re, im) = t.split_at_mut(e.nx);
+        let (re, im) = (&mut b.re[..e.nx], &mut b.im[..e.nx]);
         let rows = LANES.min(e.ny - band * LANES);
         let v = &v[band * LANES * e.nx..][..rows * e.nx];
         for (c, order) in e.x_order().chunks(LANES).enumerate() {
@@ -289,26 +295,51 @@ impl<T: Real> Multislice<T> {
                 (*re, *im) = (c, s);
             }
         });
-        for i in 0..LANES {
-            if band * LANES + i >= e.ny {
-                for x in 0..e.nx {
-                    (re[x][i], im[x][i]) = (T::ZERO, T::ZERO);
-                }
+        for i in rows..LANES {
+            for x in 0..e.nx {
+                (re[x][i], im[x][i]) = (T::ZERO, T::ZERO);
             }
         }
     }
 
     /// Band-limits fields in lanes, (fields, bands, 2, nx), in place: self-adjoint.
     pub(crate) fn filter(&self, t: &mut [Lane<T>], scratch: &mut [Lane<T>]) {
+        let (e, chunk) = (&self.engine, 2 * self.engine.nx);
+        self.limit(t, scratch, |_, band, t, b| e.load_lanes(&t[band * chunk..][..chunk], b));
+    }
+
+    /// Writes the band limit of fields to `t`; `rows(field, band, field as it is, buffers)` loads sixteen rows of one.
+    fn limit(
+        &self,
+        t: &mut [Lane<T>],
+        scratch: &mut [Lane<T>],
+        rows: impl Fn(usize, usize, &[Lane<T>], &mut LaneBuffers<'_, T>) + Sync,
+    ) {
         let e = &self.engine;
         let (field, chunk, scratch) = (e.real_len(), 2 * e.nx, aligned(scratch));
-        for fields in t.chunks_mut(field * self.group) {
+        if t.len() / field >= self.threads() {
+            let mut owns = self.owns(scratch, 1);
+            return self.par().chunks_with(t, field, &mut owns, |n, t, Own { u, works: [[b, _]] }| {
+                for (band, u) in u.chunks_mut(e.u1_chunk(1)).enumerate() {
+                    rows(n, band, t, b);
+                    e.along_x(b, Direction::Forward);
+                    e.keep(b, &self.one.px, Conjugate::No, u);
+                }
+                self.own_columns(&self.one, 1, u, b);
+                for (u, t) in u.chunks(e.u1_chunk(1)).zip(t.chunks_mut(chunk)) {
+                    e.gather_own_rows(u, b);
+                    e.along_x(b, Direction::Inverse);
+                    e.store_lanes(b, t);
+                }
+            });
+        }
+        for (g, fields) in t.chunks_mut(field * self.group).enumerate() {
             let waves = fields.len() / field;
             let [u1, u2, works] = self.split(scratch, waves);
             let mut works = self.works(works);
             self.par().chunks_with(u1, e.u1_chunk(waves), &mut works, |band, u1, [b, _]| {
                 for (w, u1) in u1.chunks_mut(2 * e.kept).enumerate() {
-                    e.load_lanes(&fields[w * field + band * chunk..][..chunk], b);
+                    rows(g * self.group + w, band, &fields[w * field..][..field], b);
                     e.along_x(b, Direction::Forward);
                     e.keep(b, &self.one.px, Conjugate::No, u1);
                 }
@@ -426,8 +457,19 @@ impl<T: Real> Multislice<T> {
     /// [`Error::Shape`] for waves that are not `[waves, y, x]` or a transmission of another plan, [`Error::OverBudget`],
     /// [`Error::OutOfMemory`].
     pub fn exit_waves(&self, t: &Transmission<T>, psi: &Tensor<Complex<T>>) -> Result<Tensor<Complex<T>>, Error> {
-        let mut series = self.thickness_series(t, psi, &[self.slices()])?;
-        series.pop().ok_or(Error::OutOfMemory { bytes: 0 })
+        self.check_waves(t, psi)?;
+        let mut exit = try_zeroed(psi.len())?;
+        self.exit_waves_into(t, psi.as_slice(), &mut exit, &mut self.scratch()?);
+        Tensor::from_vec(psi.dims(), exit)
+    }
+
+    fn check_waves(&self, t: &Transmission<T>, psi: &Tensor<Complex<T>>) -> Result<(), Error> {
+        let [ny, nx] = self.params.grid.dims;
+        let waves = psi.dims().first().copied().unwrap_or(0);
+        if *psi.dims() != [waves, ny, nx] || t.lanes.len() != self.engine.real_len() * self.slices() {
+            return Err(Error::shape("Multislice::exit_waves", &[waves, ny, nx], psi.dims()));
+        }
+        Ok(())
     }
 
     /// The waves behind the first n slices, for every n of `after`, in increasing order.
@@ -440,27 +482,28 @@ impl<T: Real> Multislice<T> {
         psi: &Tensor<Complex<T>>,
         after: &[usize],
     ) -> Result<Vec<Tensor<Complex<T>>>, Error> {
-        let [ny, nx] = self.params.grid.dims;
-        let waves = psi.dims().first().copied().unwrap_or(0);
-        if *psi.dims() != [waves, ny, nx] || t.lanes.len() != self.engine.real_len() * self.slices() {
-            return Err(Error::shape("Multislice::exit_waves", &[waves, ny, nx], psi.dims()));
-        }
+        self.check_waves(t, psi)?;
         if after.windows(2).any(|w| w[1] <= w[0]) || after.first() == Some(&0) || after.last() > Some(&self.slices()) {
             return Err(Error::param("after", format!("{after:?}"), "increasing numbers of slices, from 1 to all"));
         }
         let mut out = Vec::with_capacity(after.len());
         for _ in after {
-            out.push(Tensor::from_vec(&[waves, ny, nx], try_zeroed(psi.len())?)?);
+            out.push(Tensor::from_vec(psi.dims(), try_zeroed(psi.len())?)?);
         }
         let mut scratch = self.scratch()?;
-        let pixels = ny * nx;
-        for (g, psi) in psi.as_slice().chunks(self.group * pixels).enumerate() {
-            let at = g * self.group * pixels;
-            self.propagate_group(t, psi, &mut scratch, |n, write| {
+        let group = self.group * self.params.grid.len();
+        for (g, psi) in psi.as_slice().chunks(group).enumerate() {
+            let mut write = |n: usize, u2: &[Lane<T>], works: &mut [[LaneBuffers<'_, T>; 2]]| {
                 if let Ok(i) = after.binary_search(&n) {
-                    write(&mut out[i].as_mut_slice()[at..at + psi.len()]);
+                    self.leave(u2, &mut out[i].as_mut_slice()[g * group..][..psi.len()], works);
                 }
-            });
+            };
+            let waves = psi.len() / self.params.grid.len();
+            let [u1, u2, works] = self.split(aligned(&mut scratch.lanes), waves);
+            let mut works = self.works(works);
+            self.by_bands(t, psi, u1, u2, &mut works, &mut write);
+            self.columns(self.step(self.slices() - 1), Conjugate::No, waves, u1, u2, &mut works);
+            write(self.slices(), u2, &mut works);
         }
         Ok(out)
     }
@@ -480,37 +523,81 @@ impl<T: Real> Multislice<T> {
         let pixels = self.params.grid.len();
         check_len("Multislice::exit_waves_into", "psi", psi.len().next_multiple_of(pixels), psi.len());
         check_len("Multislice::exit_waves_into", "exit", psi.len(), exit.len());
-        let last = self.slices();
+        check_len("Multislice::exit_waves_into", "t", self.engine.real_len() * self.slices(), t.lanes.len());
+        let (scratch, last) = (aligned(&mut scratch.lanes), self.step(self.slices() - 1));
+        let share = self.share(psi.len() / pixels);
+        if share > 0 {
+            let mut owns = self.owns(scratch, share);
+            return self.par().chunks_with(exit, share * pixels, &mut owns, |i, exit, own| {
+                self.by_waves(t, &psi[i * share * pixels..][..exit.len()], own);
+                self.own_columns(last, exit.len() / pixels, own.u, &mut own.works[0][0]);
+                self.own_leave(own, exit);
+            });
+        }
         for (psi, exit) in psi.chunks(self.group * pixels).zip(exit.chunks_mut(self.group * pixels)) {
-            self.propagate_group(t, psi, scratch, |n, write| {
-                if n == last {
-                    write(exit);
+            let waves = psi.len() / pixels;
+            let [u1, u2, works] = self.split(scratch, waves);
+            let mut works = self.works(works);
+            self.by_bands(t, psi, u1, u2, &mut works, |_, _, _| {});
+            self.columns(last, Conjugate::No, waves, u1, u2, &mut works);
+            self.leave(u2, exit, &mut works);
+        }
+    }
+
+    /// |A F ψ|² behind the last slice: the exit wave is never transformed back.
+    pub(crate) fn patterns_into(
+        &self,
+        t: &Transmission<T>,
+        psi: &[Complex<T>],
+        patterns: &mut [T],
+        scratch: &mut MultisliceScratch<T>,
+    ) {
+        let (e, pixels) = (&self.engine, self.params.grid.len());
+        check_len("Multislice::scan", "t", e.real_len() * self.slices(), t.lanes.len());
+        let scratch = aligned(&mut scratch.lanes);
+        let share = self.share(psi.len() / pixels);
+        if share > 0 {
+            let mut owns = self.owns(scratch, share);
+            return self.par().chunks_with(patterns, share * pixels, &mut owns, |i, patterns, own| {
+                self.by_waves(t, &psi[i * share * pixels..][..patterns.len()], own);
+                let (waves, Own { u, works: [[b, _]] }) = (patterns.len() / pixels, own);
+                for (w, pattern) in patterns.chunks_mut(pixels).enumerate() {
+                    e.intensities(u, waves, w, pattern, b);
                 }
+            });
+        }
+        for (psi, patterns) in psi.chunks(self.group * pixels).zip(patterns.chunks_mut(self.group * pixels)) {
+            let waves = psi.len() / pixels;
+            let [u1, u2, works] = self.split(scratch, waves);
+            let mut works = self.works(works);
+            self.by_bands(t, psi, u1, u2, &mut works, |_, _, _| {});
+            self.par().chunks_with(patterns, pixels, &mut works, |w, pattern, [b, _]| {
+                e.intensities(u1, waves, w, pattern, b);
             });
         }
     }
 
-    /// One group of waves through all slices; after slice n, `visit(n + 1, write)` may have the waves written.
-    fn propagate_group(
+    /// One group of waves through all slices but the last column pass, all threads on each pass; behind n slices, but
+    /// not the last, `after(n, u2, …)` is called.
+    fn by_bands(
         &self,
         t: &Transmission<T>,
         psi: &[Complex<T>],
-        scratch: &mut MultisliceScratch<T>,
-        mut visit: impl FnMut(usize, &mut dyn FnMut(&mut [Complex<T>])),
+        u1: &mut [Lane<T>],
+        u2: &mut [Lane<T>],
+        works: &mut [[LaneBuffers<'_, T>; 2]],
+        mut after: impl FnMut(usize, &[Lane<T>], &mut [[LaneBuffers<'_, T>; 2]]),
     ) {
         let e = &self.engine;
         let waves = psi.len() / (e.ny * e.nx);
-        check_len("Multislice", "t", e.real_len() * self.slices(), t.lanes.len());
-        let [u1, u2, works] = self.split(aligned(&mut scratch.lanes), waves);
-        let mut works = self.works(works);
         for (n, t) in t.lanes.chunks(e.real_len()).enumerate() {
-            let p = self.step(n);
-            match n {
-                0 => self.enter(t, p, psi, u1, &mut works),
-                _ => self.advance(t, p, waves, u2, u1, &mut works),
+            if n == 0 {
+                self.enter(t, self.step(n), psi, u1, works);
+            } else {
+                self.columns(self.step(n - 1), Conjugate::No, waves, u1, u2, works);
+                after(n, u2, works);
+                self.advance(t, self.step(n), waves, u2, u1, works);
             }
-            self.columns(p, Conjugate::No, waves, u1, u2, &mut works);
-            visit(n + 1, &mut |out| self.leave(u2, out, &mut works));
         }
     }
 }

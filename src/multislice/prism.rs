@@ -14,7 +14,7 @@ use crate::shape::{checked_len, try_zeroed};
 use crate::tensor::Tensor;
 use crate::units::Length;
 
-/// Plane waves that are written into the matrix together: a cache line of it.
+/// Plane waves that are written into the matrix together: a cache line of it, and the lanes of a sum.
 const TOGETHER: usize = 16;
 
 /// The scattering matrix of a specimen: the exit waves of the plane waves that an aperture lets through, at every f-th spatial frequency.
@@ -39,7 +39,7 @@ pub struct Prism<T: Real> {
     window: [usize; 2],
     /// k of each beam, as index in the window's spectrum, and its amplitude.
     beams: Vec<([isize; 2], Complex<f64>)>,
-    /// (ny, nx, re/im, beams): a probe's sum runs along the beams of a pixel.
+    /// (ny, nx, re/im, beams and zeros up to a multiple of 16): a probe's sum runs along the beams of a pixel.
     matrix: Vec<T>,
     fft: Fft2<T>,
     par: crate::par::Par,
@@ -96,19 +96,20 @@ impl<T: Real> Prism<T> {
         beams.iter_mut().for_each(|b| b.1 /= norm * n_window);
 
         // Plane waves, a group at a time.
-        let len = checked_len(&[ny, nx, 2, beams.len()])?;
+        let count = beams.len().next_multiple_of(TOGETHER);
+        let len = checked_len(&[ny, nx, 2, count])?;
         multislice.params.limits.check((len as u64).saturating_mul(size_of::<T>() as u64))?;
         let mut matrix: Vec<T> = try_zeroed(len)?;
         let mut scratch = multislice.scratch()?;
         let group = TOGETHER.min(beams.len());
         let mut psi = try_zeroed(group * ny * nx)?;
         let mut exit = try_zeroed(group * ny * nx)?;
-        let count = beams.len();
         for (g, some) in beams.chunks(group).enumerate() {
-            for ((h, _), psi) in some.iter().zip(psi.chunks_mut(ny * nx)) {
-                let turn = |a: usize, i: usize| {
+            let pixels = some.len() * ny * nx;
+            multislice.par().chunks(&mut psi[..pixels], ny * nx, |i, psi| {
+                let turn = |a: usize, j: usize| {
                     let n = window[a] as isize;
-                    let z = cis(TAU * ((h[a] * i as isize).rem_euclid(n)) as f64 / n as f64);
+                    let z = cis(TAU * ((some[i].0[a] * j as isize).rem_euclid(n)) as f64 / n as f64);
                     Complex::new(T::of(z.re), T::of(z.im))
                 };
                 let row: Vec<Complex<T>> = (0..nx).map(|ix| turn(1, ix)).collect();
@@ -116,8 +117,7 @@ impl<T: Real> Prism<T> {
                     let fy = turn(0, iy);
                     out.iter_mut().zip(&row).for_each(|(z, fx)| *z = fy * fx);
                 }
-            }
-            let pixels = some.len() * ny * nx;
+            });
             multislice.exit_waves_into(transmission, &psi[..pixels], &mut exit[..pixels], &mut scratch);
             multislice.par().chunks(&mut matrix, nx * 2 * count, |iy, rows| {
                 for (ix, at) in rows.chunks_mut(2 * count).enumerate() {
@@ -177,7 +177,7 @@ impl<T: Real> Prism<T> {
         if let Some(r) = positions.iter().flatten().find(|r| !r.is_finite() || r.abs() > Length::mm(1.0)) {
             return Err(Error::param("position", r, "a finite position"));
         }
-        let ([wy, wx], [ny, nx], count) = (self.window, self.grid.dims, self.beams.len());
+        let ([wy, wx], [ny, nx], count) = (self.window, self.grid.dims, self.beams.len().next_multiple_of(TOGETHER));
         let d = self.grid.sampling.map(|d| d.to_angstrom());
         let mut waves = try_zeroed(checked_len(&[positions.len(), wy, wx])?)?;
         let mut states = Vec::with_capacity(self.par.count());
@@ -211,28 +211,22 @@ impl<T: Real> Prism<T> {
     }
 }
 
-/// Σ s c of split numbers, in sixteen lanes.
+/// Σ s c of split numbers, sixteen at a time.
 #[inline]
 fn dot<T: Real>(s: &[T], c: &[T]) -> Complex<T> {
-    const LANES: usize = 16;
     crate::simd::vectorized!({
         let n = s.len() / 2;
-        let ((sr, si), (cr, ci)) = (s.split_at(n), c.split_at(n));
-        let (mut re, mut im) = ([T::ZERO; LANES], [T::ZERO; LANES]);
-        let whole = n / LANES * LANES;
-        for b in (0..whole).step_by(LANES) {
-            let (sr, si, cr, ci) = (&sr[b..b + LANES], &si[b..b + LANES], &cr[b..b + LANES], &ci[b..b + LANES]);
-            for l in 0..LANES {
+        let [sr, si, cr, ci] = [&s[..n], &s[n..], &c[..n], &c[n..]].map(|x| x.as_chunks::<TOGETHER>().0);
+        let (mut re, mut im) = ([T::ZERO; TOGETHER], [T::ZERO; TOGETHER]);
+        for (((sr, si), cr), ci) in sr.iter().zip(si).zip(cr).zip(ci) {
+            for l in 0..TOGETHER {
                 re[l] += sr[l] * cr[l] - si[l] * ci[l];
                 im[l] += sr[l] * ci[l] + si[l] * cr[l];
             }
         }
         let mut sum = Complex::new(T::ZERO, T::ZERO);
-        for l in 0..LANES {
+        for l in 0..TOGETHER {
             sum += Complex::new(re[l], im[l]);
-        }
-        for b in whole..n {
-            sum += Complex::new(sr[b], si[b]) * Complex::new(cr[b], ci[b]);
         }
         sum
     })

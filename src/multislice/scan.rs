@@ -3,7 +3,6 @@
 use num_complex::Complex;
 
 use crate::error::Error;
-use crate::fft::Fft2;
 use crate::multislice::{Multislice, Transmission};
 use crate::observe::{Observer, Step, Stop};
 use crate::optics::Probe;
@@ -44,22 +43,18 @@ impl<T: Real> Multislice<T> {
             return Err(Error::param("position", r, "a finite position"));
         }
         let (n, group) = (ny * nx, self.group().min(positions.len().max(1)));
-        let fft = Fft2::<T>::new([ny, nx])?;
         let mut scratch = self.scratch()?;
         let mut psi: Vec<Complex<T>> = try_zeroed(checked_len(&[group, n])?)?;
-        let mut exit: Vec<Complex<T>> = try_zeroed(psi.len())?;
         let mut patterns: Vec<T> = try_zeroed(psi.len())?;
         let mut works = Vec::with_capacity(self.threads());
         for _ in 0..self.threads() {
-            works.push(try_zeroed::<Complex<T>>(probe.scratch_len().max(fft.scratch_len()))?);
+            works.push(try_zeroed::<Complex<T>>(probe.scratch_len())?);
         }
         let total = positions.len().div_ceil(group);
         for (g, some) in positions.chunks(group).enumerate() {
             let len = some.len() * n;
             self.par().chunks_with(&mut psi[..len], n, &mut works, |i, psi, work| probe.fill_real(some[i], psi, work));
-            self.exit_waves_into(t, &psi[..len], &mut exit[..len], &mut scratch);
-            self.par().chunks_with(&mut exit[..len], n, &mut works, |_, psi, work| fft.forward(psi, work));
-            patterns.iter_mut().zip(&exit[..len]).for_each(|(i, z)| *i = z.norm_sqr());
+            self.patterns_into(t, &psi[..len], &mut patterns[..len], &mut scratch);
             sink(g * group, &patterns[..len])?;
             if observe(&Step::new(g + 1, total, f64::NAN)).is_break() {
                 return Ok(Stop::Cancelled);

@@ -1,5 +1,5 @@
 //! Sixteen rows or columns of a complex picture, into lanes and out of them: one array of real and one of imaginary parts, each element of
-//! which holds the same point of the sixteen.
+//! which holds the same point of the sixteen; and products there.
 //!
 //! Pictures are given from their first line on. Fewer than sixteen lines leave the other lanes 0, or are all that is written.
 
@@ -131,6 +131,43 @@ pub(crate) fn write_rows<T: Real>(
     }
 }
 
+/// `y_j = x_j (z_j[0] + i sign z_j[1])`: one factor for the sixteen lanes of a point. The compiler would make vectors
+/// across the points of the portable loop, with gathers.
+///
+/// # Panics
+/// If another array is shorter than `z`.
+pub(crate) fn times<T: Real>(
+    (xr, xi): (&[[T; LANES]], &[[T; LANES]]),
+    z: &[[T; 2]],
+    sign: T,
+    (yr, yi): (&mut [[T; LANES]], &mut [[T; LANES]]),
+) {
+    let n = z.len();
+    let (xr, xi, yr, yi) = (&xr[..n], &xi[..n], &mut yr[..n], &mut yi[..n]);
+    #[cfg(target_arch = "x86_64")]
+    if fast::<T>(LANES) {
+        // SAFETY: AVX-512 was detected, which is all the kernel needs; it checks its slices itself.
+        #[allow(unsafe_code)]
+        unsafe {
+            let z = bytemuck::cast_slice(z);
+            super::x86_lines::times((words(xr), words(xi)), z, sign.f64() as f32, (words_mut(yr), words_mut(yi)))
+        };
+        return;
+    }
+    super::vectorized!({
+        for j in 0..n {
+            // Copies, of which the compiler knows that nothing else points to them.
+            let ([c, s], a, b) = ([z[j][0], sign * z[j][1]], xr[j], xi[j]);
+            let (mut re, mut im) = (a, b);
+            for l in 0..LANES {
+                re[l] = a[l] * c - b[l] * s;
+                im[l] = a[l] * s + b[l] * c;
+            }
+            (yr[j], yi[j]) = (re, im);
+        }
+    });
+}
+
 /// Points of f32, which T is.
 #[cfg(target_arch = "x86_64")]
 fn words<T: Real>(x: &[[T; LANES]]) -> &[[f32; LANES]] {
@@ -205,6 +242,29 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// Beside the definition: numbers of few digits, so that no order of operations rounds.
+    fn check_times<T: Real>() {
+        let lanes = |a: usize| -> Vec<[T; LANES]> {
+            (0..21).map(|j| std::array::from_fn(|l| T::of(((7 * j + a * l) % 23) as f64 - 11.0))).collect()
+        };
+        let (xr, xi) = (lanes(3), lanes(5));
+        let z: Vec<[T; 2]> = (0..21).map(|j| [T::of(j as f64 - 9.5), T::of(0.25 * j as f64)]).collect();
+        for sign in [1.0, -1.0] {
+            let (mut yr, mut yi) = (vec![[T::NAN; LANES]; 21], vec![[T::NAN; LANES]; 21]);
+            times((&xr, &xi), &z, T::of(sign), (&mut yr, &mut yi));
+            for (j, l) in (0..21).flat_map(|j| (0..LANES).map(move |l| (j, l))) {
+                let want = Complex::new(xr[j][l], xi[j][l]) * Complex::new(z[j][0], T::of(sign) * z[j][1]);
+                assert_eq!(Complex::new(yr[j][l], yi[j][l]), want, "point {j} lane {l}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_factor_for_each_point_is_that_of_all_its_lanes() {
+        check_times::<f32>();
+        check_times::<f64>();
     }
 
     #[test]

@@ -91,6 +91,23 @@ pub(super) fn write_rows(
     }
 }
 
+/// As [`super::lines::times`], for arrays of one length.
+#[target_feature(enable = "avx512f")]
+pub(super) fn times(
+    (xr, xi): (&[[f32; 16]], &[[f32; 16]]),
+    z: &[[f32; 2]],
+    sign: f32,
+    (yr, yi): (&mut [[f32; 16]], &mut [[f32; 16]]),
+) {
+    let points = xr.iter().zip(xi).zip(yr.iter_mut().zip(yi)).zip(z);
+    for (((xr, xi), (yr, yi)), z) in points {
+        let (a, b) = (load512(xr, 0), load512(xi, 0));
+        let (c, s) = (_mm512_set1_ps(z[0]), _mm512_set1_ps(sign * z[1]));
+        store512(yr, 0, _mm512_fmsub_ps(a, c, _mm512_mul_ps(b, s)));
+        store512(yi, 0, _mm512_fmadd_ps(a, s, _mm512_mul_ps(b, c)));
+    }
+}
+
 /// The transpose of a matrix of 16 × 16 floats.
 #[inline]
 #[target_feature(enable = "avx512f")]

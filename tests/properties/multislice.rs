@@ -180,7 +180,8 @@ proptest! {
         let n = dims[0] * dims[1];
         let psi = waves(count * n, seed);
         let one = s.run(&psi);
-        for threads in [2, 3] {
+        // With 2 or 3 threads each takes slices and, if there are enough, waves by itself; with 5 they share them.
+        for threads in [2, 3, 5] {
             s.params.par = Par::threads(threads).unwrap();
             prop_assert_eq!(&s.run(&psi), &one);
         }
@@ -486,7 +487,13 @@ fn a_streamed_scan_is_the_patterns_of_its_probes_and_can_be_cancelled() {
     for i in [0, 17, 34] {
         let psi = probe.real(positions[i]).unwrap().reshape(&[1, 20, 24]).unwrap();
         let one = diffraction(&plan.exit_waves(&t, &psi).unwrap(), &Par::seq()).unwrap();
-        assert_eq!(one.as_slice(), all.row(i));
+        // The scan leaves out a transform back and forth: a few roundings of numbers up to 0.1.
+        assert!(one.as_slice().iter().zip(all.row(i)).all(|(a, b)| (a - b).abs() < 1e-15));
+    }
+    // One thread with a wave to itself, and three that share it.
+    for par in [Par::seq(), Par::threads(3).unwrap()] {
+        let plan = Multislice::<f64>::new(&MultisliceParams { par, ..s.params.clone() }).unwrap();
+        assert_eq!(plan.patterns(&t, &probe, &positions[17..18]).unwrap().as_slice(), all.row(17));
     }
     let mut seen = 0;
     let mut sink = |first: usize, some: &[f64]| {
@@ -497,7 +504,7 @@ fn a_streamed_scan_is_the_patterns_of_its_probes_and_can_be_cancelled() {
     let mut stop = |_: &exitwave::observe::Step| exitwave::observe::ControlFlow::Break(());
     let end = plan.scan(&t, &probe, &positions, &mut sink, &mut stop).unwrap();
     assert_eq!(end, exitwave::observe::Stop::Cancelled);
-    assert_eq!(seen, plan.group() * 480);
+    assert_eq!(seen, plan.group().min(35) * 480);
 }
 
 #[test]
