@@ -185,11 +185,15 @@ pub fn ad(
     let base = RetrievalParams {
         series: told.clone(),
         regularizer: case.prior.regularizer(images, &case.series.grid)?,
+        spectrum: if std::env::var("NOSPEC").is_ok() { None } else { exitwave::lorentz::PhaseSpectrum::estimate(told, images, amplitude)? },
         amplitude: if knowledge == Knowledge::Unknown { Amplitude::Free } else { Amplitude::Known },
         tolerance: case.prior.tolerance,
         precondition: Precondition::Curvature { floor },
         ..RetrievalParams::default()
     };
+    if std::env::var("SHOW").is_ok() {
+        eprintln!("{:?} {:?} noise {noise} floor {floor}", base.spectrum, base.regularizer);
+    }
     let defocus: Vec<Length> = told.images.iter().map(|i| i.defocus).collect();
     let tie = Tie::<f32>::new(TieParams {
         energy: told.energy,

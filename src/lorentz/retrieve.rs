@@ -8,8 +8,8 @@ use crate::lorentz::problem::Problem;
 use crate::lorentz::uncertainty::uncertainty;
 use crate::lorentz::variables::variables;
 use crate::lorentz::{
-    FreeSettings, ImageSetting, LorentzModel, LorentzObjective, LorentzParams, Loss, Precondition, Regularizer,
-    SETTING_WORDS,
+    FreeSettings, ImageSetting, LorentzModel, LorentzObjective, LorentzParams, Loss, PhaseSpectrum, Precondition,
+    Regularizer, SETTING_WORDS,
 };
 use crate::observe::{Observer, Step, Stop};
 use crate::optics::Grid;
@@ -62,6 +62,8 @@ pub struct RetrievalParams {
     pub loss: Loss,
     /// What is known of the phase.
     pub regularizer: Regularizer,
+    /// What power the phase has at low frequencies; [`PhaseSpectrum::estimate`] finds it from the images.
+    pub spectrum: Option<PhaseSpectrum>,
     /// What is known of the amplitude.
     pub amplitude: Amplitude,
     /// How the loss descends.
@@ -84,6 +86,7 @@ impl Default for RetrievalParams {
             series: LorentzParams::default(),
             loss: Loss::Amplitude,
             regularizer: Regularizer::None,
+            spectrum: None,
             amplitude: Amplitude::Known,
             descent: Descent::Lbfgs { pairs: 10 },
             precondition: Precondition::default(),
@@ -157,6 +160,7 @@ impl Retrieval {
         let series = &params.series;
         series.check()?;
         params.regularizer.check()?;
+        params.spectrum.as_ref().map_or(Ok(()), PhaseSpectrum::check)?;
         if params.stages.is_empty() {
             return Err(Error::param("stages", 0, "at least one"));
         }
@@ -246,7 +250,7 @@ impl Retrieval {
             let words = settings.iter().map(ImageSetting::from_words).collect();
             let model = LorentzModel::new(&LorentzParams { grid, images: words, ..p.series.clone() })?;
             let a2 = a.iter().map(|a| a.f64().powi(2)).sum::<f64>() / a.len() as f64;
-            let filter = Filter::new(p.precondition, &model, a2, &p.regularizer)?;
+            let filter = Filter::new(p.precondition, &model, a2, &p.regularizer, p.spectrum.as_ref(), &start)?;
             let objective = LorentzObjective::new(model, &binned, binned_weights.as_ref(), p.loss)?;
             let free = variables(&stage.free, &settings);
             let mut problem = Problem::new(objective, filter, p.regularizer, p.amplitude, free, start, a)?;
