@@ -182,8 +182,8 @@ mod tests {
             let params =
                 LorentzParams { grid: Grid { dims, sampling }, images: vec![image], ..LorentzParams::default() };
             let model = LorentzModel::new(&params).unwrap();
-            let prior =
-                PhaseSpectrum { weight: 0.7, exponent: 2.5, corner: SpatialFrequency::per_angstrom(1.0 / 150.0) };
+            let [knee, corner] = [500.0, 150.0].map(|l| SpatialFrequency::per_angstrom(1.0 / l));
+            let prior = PhaseSpectrum { weight: 0.7, exponent: 2.5, knee, corner };
             let mut filter =
                 Filter::new(Precondition::default(), &model, 1.0, &Regularizer::None, Some(&prior), &start)
                     .unwrap()

@@ -191,15 +191,15 @@ impl Retrieval {
         let p = &self.params;
         let n = p.series.images.len() as u64;
         let joint = p.stages.iter().any(|s| s.free.any());
-        // Words an object pixel: transfer functions, parts and √I of every image; object, spectrum, threads; x, g and
-        // what the descent keeps.
-        let images = n * if joint { 7 } else { 5 };
+        // Words an object pixel: the transfer functions twice, √I twice and the waves of every image, and where images are
+        // taken one by one their own; object, spectrum, threads; x, g and what the descent keeps.
+        let images = n * if joint { 9 } else { 8 };
         let threads = p.series.par.count() as u64 * if joint { 7 } else { 4 };
         let vectors = match p.descent {
             Descent::Lbfgs { pairs } => 2 * pairs as u64 + 8,
             Descent::Adam { .. } => 7,
         } * if p.amplitude == Amplitude::Free { 2 } else { 1 };
-        let words = images + threads + vectors + 8 + p.regularizer.scratch_len(1) as u64;
+        let words = images + threads + vectors + 12 + p.regularizer.scratch_len(1) as u64;
         words.saturating_mul(p.series.grid.len() as u64).saturating_mul(size_of::<T>() as u64)
     }
 
