@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use exitwave::lorentz::{
     Amplitude, FreeSettings, GerchbergSaxton, GerchbergSaxtonParams, ImageSetting, LorentzModel, LorentzParams, Noise,
-    Precondition, Regularizer, Retrieval, RetrievalParams, RetrievalResult, Stage, Tie, TieParams, add_noise,
-    noise_level,
+    PhaseSpectrum, Precondition, Regularizer, Retrieval, RetrievalParams, RetrievalResult, Stage, Tie, TieParams,
+    add_noise, noise_level,
 };
 use exitwave::metrics::{FrcParams, RingCorrelation, Threshold, normalised_correlation};
 use exitwave::observe::silent;
@@ -170,7 +170,8 @@ pub fn stages(side: usize, coarse: usize, iterations: usize, free: FreeSettings)
 }
 
 /// The retrieval by automatic differentiation: on the coarsest images once from a flat phase and once from that of the
-/// transport-of-intensity equation; from the one with the lower loss on.
+/// transport-of-intensity equation, and, where the settings are known, from both on all pixels; from the one with the
+/// lowest loss on.
 pub fn ad(
     case: &Case,
     told: &LorentzParams,
@@ -185,6 +186,7 @@ pub fn ad(
     let base = RetrievalParams {
         series: told.clone(),
         regularizer: case.prior.regularizer(images, &case.series.grid)?,
+        spectrum: PhaseSpectrum::estimate(told, images, amplitude, &vec![0.0; case.phase.len()])?,
         amplitude: if knowledge == Knowledge::Unknown { Amplitude::Free } else { Amplitude::Known },
         tolerance: case.prior.tolerance,
         precondition: Precondition::Curvature { floor },
@@ -206,19 +208,34 @@ pub fn ad(
     let first = all.remove(0);
     let coarse = Retrieval::new(RetrievalParams { stages: vec![first], ..base.clone() })?;
     let mut best: Option<RetrievalResult<f32>> = None;
-    for start in [vec![0.0; case.phase.len()], guess.into_vec()] {
+    for start in [vec![0.0; case.phase.len()], guess.as_slice().to_vec()] {
         let found = coarse.run(images, &start, amplitude, None, &mut silent)?;
         let lower = |b: &RetrievalResult<f32>| found.loss.last() < b.loss.last();
         if best.as_ref().is_none_or(lower) {
             best = Some(found);
         }
     }
-    let best = best.expect("two starts");
-    // With unknown settings the coarse images are worth a second look.
-    all.iter_mut().for_each(|s| (s.free, s.iterations) = (free, 200));
-    if free.any() || all.is_empty() {
-        all.insert(0, Stage { free, ..first });
+    let mut best = best.expect("two starts");
+    if free.any() {
+        // With unknown settings the coarse images are worth a second look.
+        all.insert(0, first);
+    } else {
+        // A coarse start is not always a good one: on all pixels the lowest loss decides again.
+        let few = |stages: Vec<Stage>| Retrieval::new(RetrievalParams { stages, ..base.clone() });
+        let short = Stage { binning: 1, iterations: 60, free };
+        let middle: Vec<_> = all.iter().filter(|s| s.binning > 1).copied().chain([short]).collect();
+        let done = best.iterations;
+        best = few(middle)?.run(images, best.phase.as_slice(), best.amplitude.as_slice(), None, &mut silent)?;
+        for start in [vec![0.0; case.phase.len()], guess.as_slice().to_vec()] {
+            let found = few(vec![short])?.run(images, &start, amplitude, None, &mut silent)?;
+            if found.loss.last() < best.loss.last() {
+                best = found;
+            }
+        }
+        best.iterations += done;
+        all = vec![short];
     }
+    all.iter_mut().for_each(|s| (s.free, s.iterations) = (free, 200));
     let fine = Retrieval::new(RetrievalParams { stages: all, ..base })?;
     let mut found = fine.run(images, best.phase.as_slice(), best.amplitude.as_slice(), None, &mut silent)?;
     found.iterations += best.iterations;

@@ -2,13 +2,12 @@
 
 use num_complex::Complex;
 
+use crate::fft::{LANES, Lane};
 use crate::real::{Real, cis};
 use crate::simd::{sin_cos, vectorized};
 
 /// Pixels that one task works on at a time.
 pub(crate) const CHUNK: usize = 16384;
-/// Lanes of a sum, whatever the vector width: fixed bits.
-const LANES: usize = 16;
 /// Pixels in a buffer on the stack.
 const BLOCK: usize = 256;
 
@@ -24,6 +23,22 @@ pub(crate) fn object_wave<T: Real>(phase: &[T], amplitude: &[T], wave: &mut [Com
     }
     for ((w, &p), &a) in wave.iter_mut().zip(phase).zip(amplitude) {
         *w = cis(p).scale(a);
+    }
+}
+
+/// O = A e^{iφ}, real and imaginary parts apart.
+pub(crate) fn object_parts<T: Real>(phase: &[T], amplitude: &[T], re: &mut [T], im: &mut [T]) {
+    if phase.iter().all(|p| p.f64().abs() < sin_cos::LIMIT) {
+        return vectorized!({
+            for (((re, im), &p), &a) in re.iter_mut().zip(im).zip(phase).zip(amplitude) {
+                let (s, c) = sin_cos::sin_cos::<T>(p.f64());
+                (*re, *im) = (a * c, a * s);
+            }
+        });
+    }
+    for (((re, im), &p), &a) in re.iter_mut().zip(im).zip(phase).zip(amplitude) {
+        let e = cis(p);
+        (*re, *im) = (a * e.re, a * e.im);
     }
 }
 
@@ -142,6 +157,100 @@ pub(crate) fn amplitude_loss_wave<T: Real>(psi: &mut [Complex<T>], a: &[T], scal
         }
         total
     })
+}
+
+/// z = x y of lanes, real and imaginary parts apart.
+pub(crate) fn lane_product<T: Real>(x: [&[Lane<T>]; 2], y: [&[Lane<T>]; 2], re: &mut [Lane<T>], im: &mut [Lane<T>]) {
+    let ([xr, xi], [yr, yi]) = (x, y);
+    vectorized!({
+        for (((((re, im), xr), xi), yr), yi) in re.iter_mut().zip(im).zip(xr).zip(xi).zip(yr).zip(yi) {
+            // Copies, of which the compiler knows that nothing else points to them.
+            let (xr, xi, yr, yi) = (*xr, *xi, *yr, *yi);
+            *re = std::array::from_fn(|l| xr[l] * yr[l] - xi[l] * yi[l]);
+            *im = std::array::from_fn(|l| xr[l] * yi[l] + xi[l] * yr[l]);
+        }
+    })
+}
+
+/// z ← z + x ȳ of lanes, real and imaginary parts apart.
+pub(crate) fn lane_add_conj_product<T: Real>(
+    x: [&[Lane<T>]; 2],
+    y: [&[Lane<T>]; 2],
+    re: &mut [Lane<T>],
+    im: &mut [Lane<T>],
+) {
+    let ([xr, xi], [yr, yi]) = (x, y);
+    vectorized!({
+        for (((((re, im), xr), xi), yr), yi) in re.iter_mut().zip(im).zip(xr).zip(xi).zip(yr).zip(yi) {
+            let (xr, xi, yr, yi, zr, zi) = (*xr, *xi, *yr, *yi, *re, *im);
+            *re = std::array::from_fn(|l| zr[l] + (xr[l] * yr[l] + xi[l] * yi[l]));
+            *im = std::array::from_fn(|l| zi[l] + (xi[l] * yr[l] - xr[l] * yi[l]));
+        }
+    })
+}
+
+macro_rules! lane_loss {
+    ($name:ident, $pixel:ident, $doc:literal) => {
+        #[doc = $doc]
+        /// ψ, real and imaginary parts apart, becomes the gradient by ψ.
+        pub(crate) fn $name<T: Real>(
+            re: &mut [Lane<T>],
+            im: &mut [Lane<T>],
+            measured: &[Lane<T>],
+            scale: T,
+            tiny: T,
+        ) -> f64 {
+            let twice = scale + scale;
+            vectorized!({
+                let mut total = 0.0;
+                let parts = re.chunks_mut(LANES).zip(im.chunks_mut(LANES)).zip(measured.chunks(LANES));
+                for ((re, im), m) in parts {
+                    let mut lanes = [T::ZERO; LANES];
+                    for ((re, im), m) in re.iter_mut().zip(im).zip(m) {
+                        let (mut x, mut y, m) = (*re, *im, *m);
+                        for l in 0..LANES {
+                            let (r2, g) = $pixel(x[l] * x[l] + y[l] * y[l], m[l], tiny);
+                            let g = g * twice;
+                            lanes[l] += r2;
+                            x[l] *= g;
+                            y[l] *= g;
+                        }
+                        (*re, *im) = (x, y);
+                    }
+                    total += lanes.iter().map(|l| l.f64()).sum::<f64>();
+                }
+                total
+            })
+        }
+    };
+}
+lane_loss!(lane_amplitude_loss, amplitude_pixel, "Σ (√y − a)² of lanes.");
+lane_loss!(lane_poisson_loss, poisson_pixel, "Σ (y − I − I ln(y/I)) of lanes.");
+
+/// As [`phase_gradient`], of lanes: the real parts of g become it.
+pub(crate) fn lane_phase_gradient<T: Real>(re: &mut [Lane<T>], im: &[Lane<T>], o: [&[Lane<T>]; 2]) {
+    vectorized!({
+        for (((re, gi), or), oi) in re.iter_mut().zip(im).zip(o[0]).zip(o[1]) {
+            let (gr, gi, or, oi) = (*re, *gi, *or, *oi);
+            *re = std::array::from_fn(|l| gi[l] * or[l] - gr[l] * oi[l]);
+        }
+    })
+}
+
+/// As [`lane_phase_gradient`]; the imaginary parts become the gradient by the amplitude, see [`amplitude_gradient`].
+pub(crate) fn lane_gradients<'a, T: Real>(
+    re: &mut [Lane<T>],
+    im: &mut [Lane<T>],
+    o: [&[Lane<T>]; 2],
+    phase: impl Iterator<Item = &'a [T]>,
+) {
+    for ((((re, im), or), oi), phase) in re.iter_mut().zip(im).zip(o[0]).zip(o[1]).zip(phase) {
+        for l in 0..LANES {
+            let (gr, gi, e) = (re[l], im[l], cis(phase[l]));
+            re[l] = gi * or[l] - gr * oi[l];
+            im[l] = gr * e.re + gi * e.im;
+        }
+    }
 }
 
 /// From the gradient g by O = A e^{iφ}: `∂L/∂φ = Im(g Ō)`.

@@ -16,7 +16,8 @@
 //! - [`Retrieval`]: by automatic differentiation, with the microscope's own numbers; [`LorentzObjective`]: its loss and
 //!   gradient; [`LorentzImages`]: the model as a function of a graph.
 //! - [`Siprad`]: a single image with a deep image prior.
-//! - [`Regularizer`], [`Precondition`]: what is known of a phase, and coordinates in which it is found fast.
+//! - [`Regularizer`], [`PhaseSpectrum`], [`Precondition`]: what is known of a phase, and coordinates in which it is found
+//!   fast.
 //! - [`align_series`]: shift, rotation and magnification of images before anything else.
 //! - [`Hologram`]: off-axis holography; [`unwrap`].
 //!
@@ -31,6 +32,7 @@ mod gerchberg_saxton;
 mod holography;
 mod induction;
 mod kernels;
+mod lane_loss;
 mod magnetization;
 mod mansuripur;
 mod model;
@@ -43,6 +45,7 @@ mod retrieve;
 mod series;
 mod setting;
 mod siprad;
+mod spectrum;
 mod superposition;
 mod tie;
 mod uncertainty;
@@ -66,6 +69,7 @@ pub use retrieve::{Amplitude, Descent, Retrieval, RetrievalParams, RetrievalResu
 pub use series::{Noise, add_noise, noise_level};
 pub use setting::{ImageSetting, SETTING_WORDS, Word};
 pub use siprad::{Siprad, SipradParams, SipradResult};
+pub use spectrum::PhaseSpectrum;
 pub use superposition::{linear_superposition, sphere_phase};
 pub use tie::{Edges, SeparatedPhase, Tie, TieParams};
 pub use unwrap::unwrap;

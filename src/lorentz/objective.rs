@@ -2,8 +2,9 @@
 
 use num_complex::Complex;
 
-use crate::error::Error;
+use crate::error::{Error, check_len};
 use crate::lorentz::kernels;
+use crate::lorentz::lane_loss::LaneLoss;
 use crate::lorentz::model::{Bench, Warped};
 use crate::lorentz::{LorentzModel, SETTING_WORDS};
 use crate::real::Real;
@@ -43,6 +44,9 @@ pub struct LorentzObjective<T: Real> {
     /// √I or I, (n, ny, nx).
     measured: Vec<T>,
     weights: Option<Vec<T>>,
+    /// For settings that are known and images that are not turned, where the sides allow it.
+    lanes: Option<LaneLoss<T>>,
+    // For all others, empty before the first of them.
     wave: Vec<Complex<T>>,
     spectrum: Vec<Complex<T>>,
     parts: Vec<Part<T>>,
@@ -75,8 +79,7 @@ impl<T: Real> LorentzObjective<T> {
         loss: Loss,
     ) -> Result<Self, Error> {
         let [ny, nx] = model.grid().dims;
-        let (n, len) = (model.count(), ny * nx);
-        let dims = [n, ny, nx];
+        let dims = [model.count(), ny, nx];
         if images.dims() != dims {
             return Err(Error::shape("LorentzObjective images", &dims, images.dims()));
         }
@@ -102,12 +105,11 @@ impl<T: Real> LorentzObjective<T> {
             loss,
             measured: images.as_slice().iter().enumerate().map(value).collect(),
             weights: weights.map(|w| w.as_slice().to_vec()),
-            wave: try_zeroed(len)?,
-            spectrum: try_zeroed(len)?,
-            parts: (0..n)
-                .map(|_| Ok(Part { frame: try_zeroed(len)?, loss: 0.0, by: [0.0; SETTING_WORDS] }))
-                .collect::<Result<_, Error>>()?,
-            benches: model.benches(Warped::No)?,
+            lanes: None,
+            wave: Vec::new(),
+            spectrum: Vec::new(),
+            parts: Vec::new(),
+            benches: Vec::new(),
             transfers: Vec::new(),
             model,
         })
@@ -123,10 +125,23 @@ impl<T: Real> LorentzObjective<T> {
         &self.measured
     }
 
+    /// The buffers of images one by one.
+    fn prepare(&mut self) -> Result<(), Error> {
+        let len = self.model.fft.len();
+        if self.wave.is_empty() {
+            (self.wave, self.spectrum) = (try_zeroed(len)?, try_zeroed(len)?);
+            self.benches = self.model.benches(Warped::No)?;
+            let part = |_| Ok(Part { frame: try_zeroed(len)?, loss: 0.0, by: [0.0; SETTING_WORDS] });
+            self.parts = (0..self.model.count()).map(part).collect::<Result<_, Error>>()?;
+        }
+        Ok(())
+    }
+
     /// The loss of phase and amplitude (ny, nx), with its gradients. `settings` replace those of the model.
     ///
     /// # Errors
-    /// [`Error::Shape`] for a wrong number of settings, [`Error::OutOfMemory`] the first time that settings are given.
+    /// [`Error::Shape`] for a wrong number of settings, [`Error::OutOfMemory`] the first time, and the first time that
+    /// settings are given.
     ///
     /// # Panics
     /// If a slice has another length than the image.
@@ -137,7 +152,24 @@ impl<T: Real> LorentzObjective<T> {
         settings: Option<&[[f64; SETTING_WORDS]]>,
         gradients: Gradients<'_, T>,
     ) -> Result<f64, Error> {
-        let (n, len) = (self.model.count(), self.wave.len());
+        let (n, len) = (self.model.count(), self.model.fft.len());
+        check_len("LorentzObjective", "phase", len, phase.len());
+        check_len("LorentzObjective", "amplitude", len, amplitude.len());
+        check_len("LorentzObjective", "gradient by the phase", len, gradients.phase.len());
+        let turned = |words: &[[f64; SETTING_WORDS]]| words.iter().any(LorentzModel::<T>::is_warped);
+        if settings.is_none()
+            && gradients.settings.is_none()
+            && self.weights.is_none()
+            && !turned(self.model.settings())
+            && LaneLoss::<T>::fits(self.model.grid().dims)
+        {
+            if self.lanes.is_none() {
+                self.lanes = Some(LaneLoss::new(&self.model, &self.measured, self.loss)?);
+            }
+            let lanes = self.lanes.as_mut().expect("made above");
+            return Ok(lanes.evaluate(phase, amplitude, gradients.phase, gradients.amplitude));
+        }
+        self.prepare()?;
         if let Some(s) = settings {
             if s.len() != n {
                 return Err(Error::shape("LorentzObjective settings", &[n], &[s.len()]));
@@ -147,8 +179,7 @@ impl<T: Real> LorentzObjective<T> {
             }
         }
         let words = settings.unwrap_or(self.model.settings());
-        let turned = words.iter().any(LorentzModel::<T>::is_warped) || gradients.settings.is_some();
-        if turned || self.loss != Loss::Amplitude || self.weights.is_some() {
+        if turned(words) || gradients.settings.is_some() || self.loss != Loss::Amplitude || self.weights.is_some() {
             for b in self.benches.iter_mut().filter(|b| b.plain.is_empty()) {
                 (b.plain, b.warped, b.back) = (try_zeroed(len)?, try_zeroed(len)?, try_zeroed(len)?);
             }
@@ -243,6 +274,7 @@ impl<T: Real> LorentzObjective<T> {
         k: usize,
         change: &[f64; SETTING_WORDS],
     ) -> Result<f64, Error> {
+        self.prepare()?;
         let (n, len) = (self.model.count(), self.wave.len());
         let (bench, part) = (&mut self.benches[0], &mut self.parts[k]);
         self.model.object(phase, amplitude, &mut self.wave, &mut self.spectrum, bench);

@@ -112,12 +112,11 @@ impl<T: Real> Problem<T> {
         Ok(())
     }
 
-    fn unpack(&mut self, x: &[T]) {
+    /// Phase, amplitude and settings at x; returns the penalty by frequency.
+    fn unpack(&mut self, x: &[T]) -> f64 {
         let len = self.start_phase.len();
         self.phase.copy_from_slice(&x[..len]);
-        if let Some(filter) = &mut self.filter {
-            filter.apply(&mut self.phase);
-        }
+        let penalty = self.filter.as_mut().map_or(0.0, |filter| filter.forward(&mut self.phase));
         self.phase.iter_mut().zip(&self.start_phase).for_each(|(p, s)| *p += *s);
         if self.amplitude == Amplitude::Free {
             for ((a, s), x) in self.amplitude_now.iter_mut().zip(&self.start_amplitude).zip(&x[len..2 * len]) {
@@ -126,6 +125,7 @@ impl<T: Real> Problem<T> {
         }
         let v: Vec<f64> = x[self.fields() * len..].iter().map(|v| v.f64()).collect();
         settings_of(&self.start_settings, &self.variables, &v, &mut self.settings_now);
+        penalty
     }
 
     /// Phase and amplitude at x.
@@ -143,23 +143,24 @@ impl<T: Real> Problem<T> {
     /// The loss with the penalty, and its gradient by x.
     pub fn evaluate(&mut self, x: &[T], g: &mut [T]) -> Result<f64, Error> {
         let len = self.start_phase.len();
-        self.unpack(x);
+        let penalty = self.unpack(x);
         let (by_phase, rest) = g.split_at_mut(len);
         let by_amplitude = match self.amplitude {
             Amplitude::Free => Some(&mut rest[..len]),
             Amplitude::Known => None,
         };
         let joint = !self.variables.is_empty();
-        let mut loss = self.objective.evaluate(
+        let loss = self.objective.evaluate(
             &self.phase,
             &self.amplitude_now,
             joint.then_some(&self.settings_now[..]),
             Gradients { phase: by_phase, amplitude: by_amplitude, settings: joint.then_some(&mut self.by[..]) },
         )?;
         let model = self.objective.model();
-        loss += self.regularizer.add(model.grid().dims, &self.phase, by_phase, &mut self.scratch, &model.par);
+        let (dims, par) = (model.grid().dims, &model.par);
+        let loss = loss + penalty + self.regularizer.add(dims, &self.phase, by_phase, &mut self.scratch, par);
         if let Some(filter) = &mut self.filter {
-            filter.apply(by_phase);
+            filter.adjoint(by_phase);
         }
         if self.amplitude == Amplitude::Free {
             g[len..2 * len].iter_mut().for_each(|g| *g *= self.amplitude_unit);

@@ -8,8 +8,8 @@ use crate::lorentz::problem::Problem;
 use crate::lorentz::uncertainty::uncertainty;
 use crate::lorentz::variables::variables;
 use crate::lorentz::{
-    FreeSettings, ImageSetting, LorentzModel, LorentzObjective, LorentzParams, Loss, Precondition, Regularizer,
-    SETTING_WORDS,
+    FreeSettings, ImageSetting, LorentzModel, LorentzObjective, LorentzParams, Loss, PhaseSpectrum, Precondition,
+    Regularizer, SETTING_WORDS,
 };
 use crate::observe::{Observer, Step, Stop};
 use crate::optics::Grid;
@@ -62,6 +62,8 @@ pub struct RetrievalParams {
     pub loss: Loss,
     /// What is known of the phase.
     pub regularizer: Regularizer,
+    /// What power the phase has at low frequencies; [`PhaseSpectrum::estimate`] finds it from the images.
+    pub spectrum: Option<PhaseSpectrum>,
     /// What is known of the amplitude.
     pub amplitude: Amplitude,
     /// How the loss descends.
@@ -84,6 +86,7 @@ impl Default for RetrievalParams {
             series: LorentzParams::default(),
             loss: Loss::Amplitude,
             regularizer: Regularizer::None,
+            spectrum: None,
             amplitude: Amplitude::Known,
             descent: Descent::Lbfgs { pairs: 10 },
             precondition: Precondition::default(),
@@ -157,6 +160,7 @@ impl Retrieval {
         let series = &params.series;
         series.check()?;
         params.regularizer.check()?;
+        params.spectrum.as_ref().map_or(Ok(()), PhaseSpectrum::check)?;
         if params.stages.is_empty() {
             return Err(Error::param("stages", 0, "at least one"));
         }
@@ -187,15 +191,15 @@ impl Retrieval {
         let p = &self.params;
         let n = p.series.images.len() as u64;
         let joint = p.stages.iter().any(|s| s.free.any());
-        // Words an object pixel: transfer functions, parts and √I of every image; object, spectrum, threads; x, g and
-        // what the descent keeps.
-        let images = n * if joint { 7 } else { 5 };
+        // Words an object pixel: the transfer functions twice, √I twice and the waves of every image, and where images are
+        // taken one by one their own; object, spectrum, threads; x, g and what the descent keeps.
+        let images = n * if joint { 9 } else { 8 };
         let threads = p.series.par.count() as u64 * if joint { 7 } else { 4 };
         let vectors = match p.descent {
             Descent::Lbfgs { pairs } => 2 * pairs as u64 + 8,
             Descent::Adam { .. } => 7,
         } * if p.amplitude == Amplitude::Free { 2 } else { 1 };
-        let words = images + threads + vectors + 8 + p.regularizer.scratch_len(1) as u64;
+        let words = images + threads + vectors + 12 + p.regularizer.scratch_len(1) as u64;
         words.saturating_mul(p.series.grid.len() as u64).saturating_mul(size_of::<T>() as u64)
     }
 
@@ -246,7 +250,7 @@ impl Retrieval {
             let words = settings.iter().map(ImageSetting::from_words).collect();
             let model = LorentzModel::new(&LorentzParams { grid, images: words, ..p.series.clone() })?;
             let a2 = a.iter().map(|a| a.f64().powi(2)).sum::<f64>() / a.len() as f64;
-            let filter = Filter::new(p.precondition, &model, a2, &p.regularizer)?;
+            let filter = Filter::new(p.precondition, &model, a2, &p.regularizer, p.spectrum.as_ref(), &start)?;
             let objective = LorentzObjective::new(model, &binned, binned_weights.as_ref(), p.loss)?;
             let free = variables(&stage.free, &settings);
             let mut problem = Problem::new(objective, filter, p.regularizer, p.amplitude, free, start, a)?;

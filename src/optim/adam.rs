@@ -2,6 +2,7 @@
 
 use crate::error::check_len;
 use crate::real::Real;
+use crate::simd::vectorized;
 
 /// Adam's constants.
 ///
@@ -129,16 +130,27 @@ impl AdamStep {
         };
         let (m, rest) = memory.split_at_mut(n);
         let (v, largest) = rest.split_at_mut(n);
-        for (i, (x, &g)) in x.iter_mut().zip(gradient).enumerate() {
-            let g = g + coupled * *x;
-            m[i] = b1 * m[i] + (T::ONE - b1) * g;
-            v[i] = b2 * v[i] + (T::ONE - b2) * g * g;
-            let mut second = v[i];
-            if let Some(l) = largest.get_mut(i) {
-                *l = l.max(second);
-                second = *l;
-            }
-            *x = shrink * *x - rate_t * (c1 * m[i]) / ((c2 * second).sqrt() + eps);
+        // Moments of one word, and its step from there.
+        let moments = |x: T, g: T, m: &mut T, v: &mut T| {
+            let g = g + coupled * x;
+            *m = b1 * *m + (T::ONE - b1) * g;
+            *v = b2 * *v + (T::ONE - b2) * g * g;
+        };
+        let moved = |x: T, m: T, second: T| shrink * x - rate_t * (c1 * m) / ((c2 * second).sqrt() + eps);
+        match self.second {
+            SecondMoment::Mean => vectorized!({
+                for (((x, &g), m), v) in x.iter_mut().zip(gradient).zip(m).zip(v) {
+                    moments(*x, g, m, v);
+                    *x = moved(*x, *m, *v);
+                }
+            }),
+            SecondMoment::Largest => vectorized!({
+                for ((((x, &g), m), v), l) in x.iter_mut().zip(gradient).zip(m).zip(v).zip(largest) {
+                    moments(*x, g, m, v);
+                    *l = l.max(*v);
+                    *x = moved(*x, *m, *l);
+                }
+            }),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Limited-memory BFGS: an approximate inverse Hessian from the last few steps.
 
 use crate::real::Real;
+use crate::simd::vectorized;
 
 /// The last pairs s = x' − x, y = g' − g, oldest first, and their product with a gradient.
 ///
@@ -107,7 +108,17 @@ impl<T: Real> Lbfgs<T> {
 
 /// Σ a b, in `f64`.
 pub(crate) fn dot<T: Real>(a: &[T], b: &[T]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| a.f64() * b.f64()).sum()
+    const LANES: usize = 16;
+    vectorized!({
+        let ((a, rest_a), (b, rest_b)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+        let mut lanes = [0.0; LANES];
+        for (a, b) in a.iter().zip(b) {
+            for l in 0..LANES {
+                lanes[l] += a[l].f64() * b[l].f64();
+            }
+        }
+        lanes.iter().sum::<f64>() + rest_a.iter().zip(rest_b).map(|(a, b)| a.f64() * b.f64()).sum::<f64>()
+    })
 }
 
 fn add<T: Real>(x: &mut [T], a: f64, y: &[T]) {

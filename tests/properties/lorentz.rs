@@ -159,6 +159,37 @@ proptest! {
     }
 
     #[test]
+    fn sixteen_lines_at_a_time_are_the_images_one_by_one(
+        blocks in [1usize..4, 1usize..6], images in 1usize..8, poisson: bool, seed in 0u64..1000
+    ) {
+        let dims = blocks.map(|b| 16 * b);
+        let mut params = series(dims, Coherence::Separable, false);
+        let one = params.images[0];
+        let other = |k: usize| ImageSetting { defocus: one.defocus * (0.3 * k as f64 - 0.7), ..one };
+        params.images = (0..images).map(other).collect();
+        let n = dims[0] * dims[1];
+        let [phase, amplitude] = object(n, seed);
+        let model = || LorentzModel::<f64>::new(&params).unwrap();
+        let measured = model().images(&object(n, seed + 9)[0], &amplitude).unwrap();
+        let loss = if poisson { Loss::Poisson } else { Loss::Amplitude };
+        let mut objective = LorentzObjective::new(model(), &measured, None, loss).unwrap();
+        let settings = objective.model().settings().to_vec();
+        // With settings given the images are taken one by one.
+        let mut at = |settings: Option<&[[f64; SETTING_WORDS]]>| {
+            let (mut g, mut h) = (vec![f64::NAN; n], vec![f64::NAN; n]);
+            let gradients = Gradients { phase: &mut g, amplitude: Some(&mut h), settings: None };
+            (objective.evaluate(&phase, &amplitude, settings, gradients).unwrap(), g, h)
+        };
+        let (a, b, again) = (at(None), at(Some(&settings)), at(None));
+        prop_assert_eq!(&a, &again);
+        prop_assert!((a.0 - b.0).abs() <= 1e-12 * b.0, "{} {}", a.0, b.0);
+        for (a, b) in [(&a.1, &b.1), (&a.2, &b.2)] {
+            let size = b.iter().fold(0.0f64, |m, b| m.max(b.abs()));
+            prop_assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() <= 1e-11 * size));
+        }
+    }
+
+    #[test]
     fn a_lens_without_aperture_or_spread_conserves_the_total_intensity(
         dims in [4usize..20, 4usize..20], defocus in -1e3..1e3f64, seed in 0u64..1000
     ) {
@@ -210,18 +241,25 @@ proptest! {
 
 #[test]
 fn the_same_bits_come_from_any_number_of_threads() {
+    let joint = FreeSettings { defocus: Freedom::Each, shift: Freedom::Each, ..FreeSettings::NONE };
+    for (dims, turned, free) in [([24, 20], true, joint), ([32, 48], false, FreeSettings::NONE)] {
+        same_bits(dims, turned, free);
+    }
+}
+
+fn same_bits(dims: [usize; 2], turned: bool, free: FreeSettings) {
+    let len = dims[0] * dims[1];
     let run = |par: Par| {
-        let params = LorentzParams { par, ..series([24, 20], Coherence::Separable, true) };
-        let [phase, amplitude] = object(480, 3);
+        let params = LorentzParams { par, ..series(dims, Coherence::Separable, turned) };
+        let [phase, amplitude] = object(len, 3);
         let images = LorentzModel::<f64>::new(&params).unwrap().images(&phase, &amplitude).unwrap();
-        let free = FreeSettings { defocus: Freedom::Each, shift: Freedom::Each, ..FreeSettings::NONE };
         let plan = Retrieval::new(RetrievalParams {
             series: params,
             stages: vec![Stage { binning: 1, iterations: 4, free }],
             ..RetrievalParams::default()
         })
         .unwrap();
-        let found = plan.run(&images, &[0.0; 480], &amplitude, None, &mut silent).unwrap();
+        let found = plan.run(&images, &vec![0.0; len], &amplitude, None, &mut silent).unwrap();
         (images, found.phase, found.settings)
     };
     let one = run(Par::seq());
