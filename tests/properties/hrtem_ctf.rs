@@ -274,23 +274,32 @@ fn strong_series(peak: f64, defocus: f64, steps: [f64; 3], seed: u64) -> Vec<Foc
     out
 }
 
-fn strong_search(steps: [f64; 3]) -> StrongFocus {
-    let series = CrystalFocusParams {
+fn strong_params(steps: [f64; 3]) -> CrystalFocusParams {
+    CrystalFocusParams {
         steps: steps.map(Length::nm).to_vec(),
         focal_spread: Default::default(),
         defocus: [Length::nm(10.0), Length::nm(130.0)],
+        amplitude_share: 0.3,
         par: Par::seq(),
         ..CrystalFocusParams::default()
-    };
+    }
+}
+
+fn strong_search(steps: [f64; 3]) -> StrongFocus {
+    let series = strong_params(steps);
     StrongFocus::new(StrongFocusParams { series, thickness: Length::nm(0.1), slices: 1, ..Default::default() }).unwrap()
 }
 
 #[test]
 fn a_series_of_a_strong_phase_gives_its_defocus_and_its_shifts() {
     let steps = [0.0, 25.0, 50.0];
-    for (seed, defocus) in [(1, 41.0), (2, 63.5), (3, 88.0)] {
-        let fit = strong_search(steps).fit(&strong_series(2.0, defocus, steps, seed)).unwrap();
+    for (peak, seed, defocus) in [(0.8, 3, 88.0), (1.2, 1, 41.0), (1.2, 2, 63.5)] {
+        let series = strong_series(peak, defocus, steps, seed);
+        let fit = strong_search(steps).fit(&series).unwrap();
         assert!((fit.defocus.to_nm() - defocus).abs() < 1.0, "{} of {defocus}", fit.defocus.to_nm());
+        // The linear model is off by more than it allows for.
+        let linear = CrystalFocus::new(strong_params(steps)).unwrap().fit(&series).unwrap();
+        assert!((linear.defocus.to_nm() - defocus).abs() > 5.0, "{} of {defocus}", linear.defocus.to_nm());
         assert!(fit.confidence > 0.95 && fit.left < 0.02, "{} {}", fit.confidence, fit.left);
         for (j, s) in fit.shifts.iter().enumerate() {
             let off = [s[0] - 0.13 * j as f64, s[1] + 0.21 * j as f64].map(|d| d - d.round());

@@ -96,18 +96,19 @@ fn random_pairs(tilt: Misorientation, scale: f64, seed: u64) -> Vec<FriedelPair>
 }
 
 #[test]
-fn the_stated_uncertainty_covers_the_error_when_most_pairs_are_faint() {
+fn the_stated_uncertainty_covers_the_error_when_half_of_the_pairs_are_faint() {
     let mut ratios: Vec<f64> = (0..40)
         .map(|seed| {
             let tilt = Misorientation::new(Angle::deg(1.2), Angle::deg(9.0 * seed as f64));
             let fit =
-                fit_excitation(&random_pairs(tilt, 400.0, seed), Some(tilt), &ExcitationParams::default()).unwrap();
+                fit_excitation(&random_pairs(tilt, 4000.0, seed), Some(tilt), &ExcitationParams::default()).unwrap();
             (fit.tilt.phi() - tilt.phi()).abs() / fit.sigma_phi
         })
         .collect();
     ratios.sort_by(f64::total_cmp);
     // Of a normal distribution the median is 0.67 and one in forty is beyond 2.3; 40 draws have the median to 0.13 (one deviation).
-    assert!(ratios[20] < 1.1 && ratios[38] < 3.5, "{ratios:?}");
+    // Three deviations of that for the median; what a χ² of few pairs adds to the tail is in the second.
+    assert!(ratios[20] < 1.07 && ratios[38] < 3.5, "{ratios:?}");
 }
 
 #[test]
