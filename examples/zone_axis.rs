@@ -7,8 +7,8 @@ use std::path::Path;
 use exitwave::fft::frequency_index;
 use exitwave::hrtem::{
     CrystalParams, ExcitationParams, FriedelPair, Holder, IndexParams, IndexedPattern, Misorientation, RecordParams,
-    Reflection, SpotParams, Strengths, Tilts, ZoneAxisFit, ZoneAxisParams, ZonePattern, count_pattern, cramer_rao,
-    expected_pattern, find_zone_axis, index_pattern,
+    Reflection, SpotParams, Strengths, Tilts, ZoneAxisFit, ZoneAxisParams, ZoneNet, ZonePattern, count_pattern,
+    cramer_rao, expected_pattern, find_zone_axis, index_pattern,
 };
 use exitwave::io::{self, npy};
 use exitwave::multislice::{Multislice, MultisliceParams, diffraction};
@@ -29,8 +29,8 @@ zone_axis [PATTERN]: the misorientation of the nearest zone axis, and the tilts 
   --kev E                  beam energy (default 300)
   --cif FILE               the crystal (default, simulated: UiO-66)
   --zone U,V,W             the zone axis, where it is known (default, simulated: 0,0,1)
-  --spot-px S              standard deviation of a spot (default 1.3)
-  --window-px W            window of the background (default 12)
+  --spot-px S              standard deviation of a spot (default: measured)
+  --window-px W            window of the background (default: 3.5 spots, at least 12)
   --gain G                 camera units an electron; 0: measured (default 1)
   --saturation V           values from here on are not used
   --centre Y,X             about where the direct beam is
@@ -106,9 +106,10 @@ fn one(options: &Options, out: &Path) -> Result<serde_json::Value, Failure> {
     let cif: String = options.get("cif", String::new())?;
     let zone = list::<3>(options, "zone")?.map(|z| z.map(|u| u.round() as i32));
     let gain: f64 = options.get("gain", 1.0)?;
+    let positive = |name: &str| options.get(name, 0.0).map(|v: f64| if v == 0.0 { None } else { Some(v) });
     let spots = SpotParams {
-        spot: options.get("spot-px", 1.3)?,
-        window: options.get("window-px", 12.0)?,
+        spot: positive("spot-px")?,
+        window: positive("window-px")?,
         saturation: options.get("saturation", f64::INFINITY)?,
         gain: (gain > 0.0).then_some(gain),
         ..SpotParams::default()
@@ -168,6 +169,7 @@ fn one(options: &Options, out: &Path) -> Result<serde_json::Value, Failure> {
         "spots": found.spots.spots.len(), "indexed": found.indexed(), "rms_px": found.rms, "centre_px": found.centre(),
         "a_px": found.lattice.a, "b_px": found.lattice.b, "angle_deg": found.lattice.angle().to_degrees(),
         "asymmetry_direction_deg": direction.to_degrees(), "pairs": pairs.len(), "gain": found.spots.gain,
+        "spot_px": found.spots.spot,
         "png": png.display().to_string(),
     }))
 }
@@ -351,6 +353,9 @@ fn report(
         "alpha_deg": then.alpha.to_deg(), "beta_deg": then.beta.to_deg(),
         "sigma_alpha_deg": sigma.alpha.to_deg(), "sigma_beta_deg": sigma.beta.to_deg(),
         "thickness_nm": fit.thickness.to_nm(), "spread": fit.spread, "deviance": fit.deviance, "pairs": fit.pairs,
+        "confidence": fit.confidence, "spot_px": found.indexed.spots.spot,
+        "alternatives_deg": fit.alternatives.iter().skip(1).take(3)
+            .map(|(t, p)| serde_json::json!([t.phi().to_deg(), t.azimuth().to_deg(), p])).collect::<Vec<_>>(),
         "zone": found.zone.as_ref().map(|z| z.zone), "scale": found.scale,
         "circle_phi_deg": found.circle.map(|c| c.tilt.phi().to_deg()),
         "circle_sigma_phi_deg": found.circle.map(|c| c.sigma_phi.to_deg()),
@@ -358,6 +363,9 @@ fn report(
         "electrons": found.electrons, "recorded_dose_per_A2": dose, "png": png.display().to_string(),
     }))
 }
+
+/// Confidence below which an answer is flagged.
+const FLAG: f64 = 0.9;
 
 /// Errors of many patterns.
 #[derive(Default)]
@@ -367,7 +375,12 @@ struct Table {
     circle: Vec<f64>,
     ratio: Vec<f64>,
     bound: Vec<f64>,
+    all_pairs: Vec<f64>,
     known: Vec<f64>,
+    /// Errors beyond five of the uncertainties that were stated; answers of a confidence below [`FLAG`]; the first without the second.
+    wrong: u64,
+    flagged: u64,
+    unflagged: u64,
     share: Vec<f64>,
     counted: Vec<f64>,
     failed: u64,
@@ -387,6 +400,8 @@ impl Table {
             "phi_error_median_deg": quantile(&self.phi, 0.5), "phi_error_95_deg": quantile(&self.phi, 0.95),
             "axis_error_median_deg": quantile(&self.whole, 0.5), "axis_error_95_deg": quantile(&self.whole, 0.95),
             "cramer_rao_sigma_median_deg": quantile(&self.bound, 0.5),
+            "cramer_rao_sigma_all_pairs_median_deg": quantile(&self.all_pairs, 0.5),
+            "wrong": self.wrong, "flagged": self.flagged, "wrong_not_flagged": self.unflagged,
             "known_structure_sigma_median_deg": quantile(&self.known, 0.5),
             // The median of |x| of a normal distribution is 0.6745 σ.
             "median_error_over_bound": quantile(&self.ratio, 0.5) / 0.6745, "rms_error_over_bound": rms,
@@ -417,6 +432,8 @@ fn errors(options: &Options, study: u64, dynamical: u64, out: &Path) -> Result<s
         let atoms = crystal(&Path::new(&folder).join(file))?;
         let limit = SpatialFrequency::per_angstrom(1.5);
         let patterns = zones.iter().map(|z| ZonePattern::new(&atoms, *z, limit)).collect::<Result<Vec<_>, _>>()?;
+        let rivals =
+            zones.iter().map(|z| Ok(rival(&ZoneNet::visible(&atoms, *z)?))).collect::<Result<Vec<_>, Failure>>()?;
         let cases = [(study, 5e5, false), (study, 5e4, false), (dynamical, 5e5, true)];
         for (count, electrons, multislice) in cases {
             if count == 0 {
@@ -442,9 +459,13 @@ fn errors(options: &Options, study: u64, dynamical: u64, out: &Path) -> Result<s
                 let counts = count_pattern(&expected_pattern(&list, &record)?, seed.wrapping_mul(7919) + i)?;
                 let params = ZoneAxisParams { zone: Some(zones[k]), pixel: record.pixel, ..study_params(energy) };
                 let height = patterns[k].net().layer.to_per_angstrom();
-                let pairs = ideal_pairs(&kinematic, &record, height, params.limit.to_per_angstrom());
-                let bound =
-                    |s| cramer_rao(&pairs, tilt, thickness, spread, s, &params.excitation).map(|b| b[0].to_deg());
+                let limit = params.limit.to_per_angstrom();
+                let every = ideal_pairs(&kinematic, &record, height, limit, f64::INFINITY)?;
+                let pairs = ideal_pairs(&kinematic, &record, height, limit, rivals[k])?;
+                let of = |pairs: &[FriedelPair], s| {
+                    cramer_rao(pairs, tilt, thickness, spread, s, &params.excitation).map(|b| b[0].to_deg())
+                };
+                let bound = |s| of(&pairs, s);
                 table.share.push(list.iter().map(|r| r.share).sum());
                 bar.inc(1);
                 let Ok(found) = find_zone_axis(&counts, Some(&record.open()?), Some(&atoms), &params) else {
@@ -456,7 +477,7 @@ fn errors(options: &Options, study: u64, dynamical: u64, out: &Path) -> Result<s
                     let b = bound(Strengths::Free)?;
                     let f = &found.fit;
                     eprintln!(
-                        "{k} φ {:.2} az {:.0} T {:.1} error {error:.4} bound {b:.4} σ {:.4} T {:.1} ρ {:.3} D {:.2} pairs {} centre off {:.2} {:.2}",
+                        "{k} φ {:.2} az {:.0} T {:.1} error {error:.4} bound {b:.4} σ {:.4} T {:.1} ρ {:.3} D {:.2} confidence {:.3} pairs {} centre off {:.2} {:.2}",
                         tilt.phi().to_deg(),
                         tilt.azimuth().to_deg(),
                         thickness.to_nm(),
@@ -464,13 +485,21 @@ fn errors(options: &Options, study: u64, dynamical: u64, out: &Path) -> Result<s
                         f.thickness.to_nm(),
                         f.spread,
                         f.deviance,
+                        f.confidence,
                         f.pairs,
                         found.indexed.centre()[0] - centre[0],
                         found.indexed.centre()[1] - centre[1]
                     );
                 }
                 table.bound.push(bound(Strengths::Free)?);
+                table.all_pairs.push(of(&every, Strengths::Free)?);
                 table.known.push(bound(Strengths::Known)?);
+                let off = found.fit.tilt.angle_to(&tilt);
+                let wrong = off > found.fit.sigma_phi.max(found.fit.sigma_across) * 5.0;
+                let flagged = found.fit.confidence < FLAG;
+                table.wrong += u64::from(wrong);
+                table.flagged += u64::from(flagged);
+                table.unflagged += u64::from(wrong && !flagged);
                 table.phi.push(error);
                 table.ratio.push(error / table.bound[table.bound.len() - 1]);
                 table.whole.push(found.fit.tilt.angle_to(&tilt).to_deg());
@@ -497,23 +526,52 @@ fn errors(options: &Options, study: u64, dynamical: u64, out: &Path) -> Result<s
     Ok(serde_json::json!({ "table": lines, "dose_of_two_patterns_per_A2": dose, "png": png }))
 }
 
-/// The pairs as they would be counted without error, the background under 4πσ² pixels: what the bound is computed from.
-fn ideal_pairs(list: &[Reflection], record: &RecordParams, height: f64, limit: f64) -> Vec<FriedelPair> {
+/// Distance between two layers with reflections over the same places, 1/Å.
+fn rival(net: &ZoneNet) -> f64 {
+    let whole = |k: &i32| net.offset.iter().all(|f| (f64::from(*k) * f - (f64::from(*k) * f).round()).abs() < 0.1);
+    (1..=8).find(whole).map_or(f64::INFINITY, |k| f64::from(k) * net.layer.to_per_angstrom())
+}
+
+/// The pairs as they would be counted without error, the background under 4πσ² pixels: what the bound is computed from. Pairs of which the
+/// stop covers a part are none, nor are those of which the reflection of another layer, `rival` away, has a part: two counts tell nothing
+/// of two unknown strengths.
+fn ideal_pairs(
+    list: &[Reflection],
+    record: &RecordParams,
+    height: f64,
+    limit: f64,
+    rival: f64,
+) -> Result<Vec<FriedelPair>, Failure> {
     let area = 4.0 * std::f64::consts::PI * record.spot * record.spot;
     let elastic = record.electrons * (1.0 - record.diffuse - record.ring);
     let by_hkl: std::collections::BTreeMap<[i32; 3], &Reflection> = list.iter().map(|r| (r.hkl, r)).collect();
-    let stop = (record.stop + 2.5 * record.spot) * record.pixel.to_per_angstrom();
+    let open = record.open()?;
+    let pixel = record.pixel.to_per_angstrom();
+    let seen = |q: [f64; 2]| {
+        let at = [0, 1].map(|i| record.centre[i] + q[i] / pixel);
+        let r = 2.2 * record.spot;
+        let corners = [[-r, 0.0], [r, 0.0], [0.0, -r], [0.0, r]].map(|d| [at[0] + d[0], at[1] + d[1]]);
+        corners.iter().all(|c| {
+            let inside = (0..2).all(|i| c[i] >= 0.0 && c[i] <= (record.dims[i] - 1) as f64);
+            inside && open.as_slice()[c[0].round() as usize * record.dims[1] + c[1].round() as usize]
+        })
+    };
+    let alone = |s: SpatialFrequency| {
+        let s = s.to_per_angstrom();
+        3.0 * s.abs() < (s - rival).abs().min((s + rival).abs())
+    };
     let mut pairs = Vec::new();
     for r in list.iter().filter(|r| r.hkl > [0; 3]) {
         let Some(partner) = by_hkl.get(&r.hkl.map(|h| -h)) else { continue };
         let q = r.q[0].hypot(r.q[1]);
-        if q > stop && q < limit {
+        let seen = q < limit && seen(r.q) && seen(partner.q);
+        if seen && alone(r.excitation) && alone(partner.excitation) {
             let b = record.background(SpatialFrequency::per_angstrom(q)) * area;
             let counts = [r.share, partner.share].map(|s| s * elastic + b);
             pairs.push(FriedelPair { q: r.q, height: f64::from(r.layer) * height, counts, background: [b; 2] });
         }
     }
-    pairs
+    Ok(pairs)
 }
 
 /// The reflections by multislice: the smallest orthogonal cell along the zone axis, slices of 1 Å or so, the

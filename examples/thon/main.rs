@@ -37,8 +37,8 @@ Without FILE: a film of amorphous carbon and UiO-66 [001] are simulated at --dos
 --true-defocus-nm (default 45); the focus comes from the film, the crystal's image is averaged over its cells and corrected.
 
   --seed S                of the counts (default 1)
-  --study T               amorphous, crystal, correction or all: the Monte-Carlo tables, with --trials N (default 20)
-  --mil-101 FILE          a CIF of MIL-101 for the tables
+  --study T               amorphous, crystal, correction or all: the Monte-Carlo tables, with --trials N (default 20) from --seed on
+  --mil-101 FILE          a CIF of MIL-101 for the table of crystals
 
 The last line printed is one JSON object.";
 
@@ -74,7 +74,7 @@ fn main() -> Result<(), Failure> {
     if !table.is_empty() {
         let mil: String = o.get("mil-101", String::new())?;
         let mil = (!mil.is_empty()).then(|| Path::new(&mil));
-        println!("{}", study::run(o.get("trials", 20)?, dose, &table, mil, &par)?);
+        println!("{}", study::run(o.get("trials", 20)?, o.get("seed", 1)?, dose, &table, mil, &par)?);
         return Ok(());
     }
     let out = o.out("out/thon")?;
@@ -235,7 +235,7 @@ fn simulated(o: &Options, dose: f64, out: &Path, par: &Par) -> Result<(), Failur
     let film = simulate::counts(&simulate::mosaic(&images, 4, seed), &films[0].grid, 1, dose, seed, par)?;
     let fit = study::thon(cs, Length::ZERO, par)?.fit(&film)?;
 
-    let exit = simulate::crystal(&crystals::uio_66(), [0, 0, 1], [0, 1, 0], 0.4, par)?;
+    let exit = simulate::crystal(&crystals::uio_66(), [0, 0, 1], [0, 1, 0], 0.4, simulate::THICKNESS, par)?;
     let lens = simulate::lens(truth, cs, exit.thickness);
     let image = simulate::image(&exit, &lens, par)?;
     let tiles = (500.0 / exit.grid.extent()[0].to_angstrom()).round() as usize;

@@ -72,11 +72,18 @@ pub fn lens(defocus: Length, cs: Length, thickness: Length) -> CtfParams {
     }
 }
 
-/// A crystal of about 10 nm along a zone axis, with the thermal motion that is published for UiO-66.
-pub fn crystal(cell: &Atoms, zone: [i32; 3], up: [i32; 3], pixel: f64, par: &Par) -> Result<Exit, Failure> {
+/// A crystal of about a thickness (Å) along a zone axis, with the thermal motion that is published for UiO-66.
+pub fn crystal(
+    cell: &Atoms,
+    zone: [i32; 3],
+    up: [i32; 3],
+    pixel: f64,
+    thickness: f64,
+    par: &Par,
+) -> Result<Exit, Failure> {
     let cell = cell.oriented(zone, up)?;
     let edges = cell.edges()?.map(|e| e.to_angstrom());
-    let mut atoms = cell.repeated([1, 1, (THICKNESS / edges[0]).round().max(1.0) as usize])?;
+    let mut atoms = cell.repeated([1, 1, (thickness / edges[0]).round().max(1.0) as usize])?;
     for (symbol, sigma) in [("Zr", 0.039), ("Cr", 0.05), ("O", 0.0872), ("C", 0.1007), ("H", 0.12), ("F", 0.0872)] {
         atoms = atoms.with_sigma(Species::from_symbol(symbol)?, Length::angstrom(sigma));
     }

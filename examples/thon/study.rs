@@ -4,7 +4,7 @@ use std::path::Path;
 
 use exitwave::hrtem::{
     Correction, CrystalFocus, CrystalFocusParams, CtfCorrection, CtfCorrectionParams, CtfGradient, CtfGradientParams,
-    FocusReflection, Thon, ThonParams, weak_phase,
+    FocusReflection, StrongFocus, StrongFocusParams, Thon, ThonParams, weak_phase,
 };
 use exitwave::metrics::normalised_correlation;
 use exitwave::observe::silent;
@@ -76,14 +76,14 @@ pub fn thon(cs: Length, astigmatism: Length, par: &Par) -> Result<Thon, Failure>
 }
 
 /// Focus of 50 × 50 nm of amorphous carbon, 10 nm thick.
-fn amorphous(trials: u64, dose: f64, par: &Par) -> Result<Vec<Value>, Failure> {
+fn amorphous(trials: u64, first: u64, dose: f64, par: &Par) -> Result<Vec<Value>, Failure> {
     let waves = films(par, 16)?;
     let mut rows = Vec::new();
     for cs in [0.0, 1.2].map(Length::mm) {
         for astigmatism in [0.0, 5.0].map(Length::nm) {
             let plan = thon(cs, astigmatism * 2.0, par)?;
             let mut tally = Tally::default();
-            for seed in 0..trials {
+            for seed in first..first + trials {
                 let mut r = rng::stream(11, seed);
                 let defocus = Length::nm(30.0 + 100.0 * rng::uniform(&mut r));
                 let mut lens = simulate::lens(defocus, cs, Length::angstrom(simulate::THICKNESS));
@@ -118,40 +118,49 @@ fn cases(mil: Option<&Path>, par: &Par) -> Result<Vec<Case>, Failure> {
         [[2.0 / l[0], 0.0], [0.0, 2.0 / l[1]]]
     };
     let uio = crystals::uio_66();
-    let a = simulate::crystal(&uio, [0, 0, 1], [0, 1, 0], 0.4, par)?;
-    let b = simulate::crystal(&uio, [1, 1, 0], [0, 0, 1], 0.4, par)?;
+    let t = simulate::THICKNESS;
+    let a = simulate::crystal(&uio, [0, 0, 1], [0, 1, 0], 0.4, t, par)?;
+    let b = simulate::crystal(&uio, [1, 1, 0], [0, 0, 1], 0.4, t, par)?;
+    let thick = simulate::crystal(&uio, [1, 1, 0], [0, 0, 1], 0.4, 3.0 * t, par)?;
     let l = b.grid.extent().map(|l| l.to_angstrom());
     let centred = [[1.0 / l[0], 1.0 / l[1]], [1.0 / l[0], -1.0 / l[1]]];
     let mut all = vec![
         Case { name: "UiO-66 [001]", basis: square(&a), exit: a, k_max: 0.6 },
         Case { name: "UiO-66 [110]", basis: centred, exit: b, k_max: 0.6 },
+        Case { name: "UiO-66 [110], 30 nm", basis: centred, exit: thick, k_max: 0.6 },
     ];
     if let Some(path) = mil {
         let atoms: Atoms = exitwave::io::cif::read(path)?.atoms()?;
-        let c = simulate::crystal(&atoms, [0, 0, 1], [0, 1, 0], 0.5, par)?;
+        let c = simulate::crystal(&atoms, [0, 0, 1], [0, 1, 0], 0.5, t, par)?;
         all.push(Case { name: "MIL-101 [001]", basis: square(&c), exit: c, k_max: 0.3 });
     }
     Ok(all)
 }
 
-/// Focus of a crystal from its reflections: one image, and three at steps of 25 nm with the dose shared.
-fn crystal(all: &[Case], trials: u64, dose: f64, par: &Par) -> Result<Vec<Value>, Failure> {
+/// Focus of a crystal from its reflections: one image, and three at steps of 25 nm with the dose shared, as of a weak object and, three
+/// images, as of a strong one. The strong one is told 10 nm whatever the thickness.
+fn crystal(all: &[Case], trials: u64, first: u64, dose: f64, par: &Par) -> Result<Vec<Value>, Failure> {
     let mut rows = Vec::new();
     for case in all {
         let extent = case.exit.grid.extent()[0].to_angstrom();
         let tiles = (500.0 / extent).round() as usize;
         for (images, cs) in [(1, 1.2), (3, 0.0), (3, 1.2)] {
             let steps: Vec<Length> = (0..images).map(|i| Length::nm(25.0 * f64::from(i))).collect();
-            let plan = CrystalFocus::new(CrystalFocusParams {
+            let series = CrystalFocusParams {
                 cs: Length::mm(cs),
                 source_angle: SourceAngle::rms(Angle::mrad(0.1)),
                 steps: steps.clone(),
                 amplitude_share: 0.3,
                 par: par.clone(),
                 ..CrystalFocusParams::default()
-            })?;
-            let mut tally = Tally::default();
-            for seed in 0..trials {
+            };
+            let plan = CrystalFocus::new(series.clone())?;
+            let strong = match images {
+                1 => None,
+                _ => Some(StrongFocus::new(StrongFocusParams { series, ..StrongFocusParams::default() })?),
+            };
+            let (mut tally, mut tally_strong) = (Tally::default(), Tally::default());
+            for seed in first..first + trials {
                 let defocus = Length::nm(30.0 + 100.0 * rng::uniform(&mut rng::stream(7, seed)));
                 let mut reflections: Vec<FocusReflection> = Vec::new();
                 for (i, step) in steps.iter().enumerate() {
@@ -171,8 +180,16 @@ fn crystal(all: &[Case], trials: u64, dose: f64, par: &Par) -> Result<Vec<Value>
                 // An object that the linear model leaves a sixth of is not believed.
                 let confidence = if fit.floor > 0.1 { 0.0 } else { fit.confidence };
                 tally.add((fit.defocus - defocus).to_nm(), 5.0, confidence);
+                if let Some(strong) = &strong {
+                    let fit = strong.fit(&reflections)?;
+                    tally_strong.add((fit.defocus - defocus).to_nm(), 5.0, fit.confidence);
+                }
             }
-            rows.push(tally.json(format!("{}, {images} image(s), Cs {cs} mm, {dose} e/A2 in all", case.name)));
+            let name = format!("{}, {images} image(s), Cs {cs} mm, {dose} e/A2 in all", case.name);
+            rows.push(tally.json(format!("{name}, weak object")));
+            if strong.is_some() {
+                rows.push(tally_strong.json(format!("{name}, strong object")));
+            }
         }
     }
     Ok(rows)
@@ -257,13 +274,15 @@ fn correction(all: &[Case], dose: f64, par: &Par) -> Result<Vec<Value>, Failure>
 }
 
 /// All tables.
-pub fn run(trials: u64, dose: f64, which: &str, mil: Option<&Path>, par: &Par) -> Result<Value, Failure> {
+pub fn run(trials: u64, seed: u64, dose: f64, which: &str, mil: Option<&Path>, par: &Par) -> Result<Value, Failure> {
     let wanted = |name: &str| which == "all" || which == name;
     let all = cases(mil, par)?;
+    // Seeds of one run are no other's.
+    let first = 1000 * seed;
     let none = || Ok::<_, Failure>(Vec::new());
     Ok(json!({
-        "amorphous": if wanted("amorphous") { amorphous(trials, dose, par)? } else { none()? },
-        "crystal": if wanted("crystal") { crystal(&all, trials, dose, par)? } else { none()? },
+        "amorphous": if wanted("amorphous") { amorphous(trials, first, dose, par)? } else { none()? },
+        "crystal": if wanted("crystal") { crystal(&all, trials, first, dose, par)? } else { none()? },
         "correction": if wanted("correction") { correction(&all, dose, par)? } else { none()? },
     }))
 }

@@ -234,19 +234,7 @@ impl CrystalFocus {
     /// reflection with another number of images than there are steps, or a value that is not finite, or noise that is not positive.
     pub fn fit(&self, reflections: &[FocusReflection]) -> Result<CrystalFocusFit, Error> {
         let p = &self.params;
-        for (index, r) in reflections.iter().enumerate() {
-            let finite = r.f.iter().all(|f| f.is_finite()) && r.k.iter().all(|k| k.is_finite());
-            if !(finite && r.sigma > 0.0 && r.sigma.is_finite() && r.f.len() == p.steps.len()) {
-                let what = format!(
-                    "reflection {:?}: {} coefficients for {} images, noise {}",
-                    r.hk,
-                    r.f.len(),
-                    p.steps.len(),
-                    r.sigma
-                );
-                return Err(Error::Data { what, index });
-            }
-        }
+        self.check(reflections)?;
         let orbits = orbits(reflections, p.equivalent);
         if orbits.len() < 4 {
             return Err(Error::param("reflections", format!("{} independent ones", orbits.len()), "at least four"));
@@ -263,7 +251,45 @@ impl CrystalFocus {
         Ok(self.result(&tried, low, step, orbits.len()))
     }
 
-    fn numbers(&self, defocus: f64) -> LensNumbers {
+    /// Whether these are reflections of a series.
+    pub(crate) fn check(&self, reflections: &[FocusReflection]) -> Result<(), Error> {
+        let p = &self.params;
+        for (index, r) in reflections.iter().enumerate() {
+            let finite = r.f.iter().all(|f| f.is_finite()) && r.k.iter().all(|k| k.is_finite());
+            if !(finite && r.sigma > 0.0 && r.sigma.is_finite() && r.f.len() == p.steps.len()) {
+                let what = format!(
+                    "reflection {:?}: {} coefficients for {} images, noise {}",
+                    r.hk,
+                    r.f.len(),
+                    p.steps.len(),
+                    r.sigma
+                );
+                return Err(Error::Data { what, index });
+            }
+        }
+        Ok(())
+    }
+
+    /// How many sets of equivalent reflections there are.
+    pub(crate) fn independent(&self, reflections: &[FocusReflection]) -> Result<usize, Error> {
+        match orbits(reflections, self.params.equivalent).len() {
+            n @ 0..4 => Err(Error::param("reflections", format!("{n} independent ones"), "at least four")),
+            n => Ok(n),
+        }
+    }
+
+    /// λ, Å.
+    pub(crate) fn lambda(&self) -> f64 {
+        self.lens.lambda
+    }
+
+    /// The lens, without its numbers.
+    pub(crate) fn lens(&self) -> &LensTransfer {
+        &self.lens
+    }
+
+    /// The lens at a defocus in Å.
+    pub(crate) fn numbers(&self, defocus: f64) -> LensNumbers {
         let p = &self.params;
         let mut a = Aberrations::default();
         a.set_defocus(Length::angstrom(defocus));
@@ -466,7 +492,7 @@ fn golden(mut a: f64, mut b: f64, f: impl Fn(f64) -> f64) -> (f64, f64) {
 
 /// The shift of image j against the first at which both, corrected for their lenses, agree best: the maximum of
 /// `Re Σ_g c̄_0 F̄_0 c_j F_j e^{2πi h·u}` over the cell, refined by Newton steps.
-fn shift(reflections: &[FocusReflection], c: &[Vec<[f64; 2]>], j: usize) -> [f64; 2] {
+pub(crate) fn shift(reflections: &[FocusReflection], c: &[Vec<[f64; 2]>], j: usize) -> [f64; 2] {
     let product: Vec<([f64; 2], Complex<f64>)> = reflections
         .iter()
         .zip(c)

@@ -22,7 +22,11 @@ const FLOOR: f64 = 1e-5;
 /// Pairs that take part in the search; all take part in the last fit.
 const SEARCHED: usize = 160;
 /// Minima of the search that are fitted with all pairs.
-const FINISHED: usize = 5;
+const FINISHED: usize = 12;
+/// Minima nearer than this many standard deviations, or this slope (0.01°), are one.
+const SAME: (f64, f64) = (5.0, 1.7e-4);
+/// Mean deviance of a pair below which a fit leaves nothing but counting statistics.
+pub(crate) const COUNTING: f64 = 1.3;
 
 /// The counts of two opposite reflections.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -109,9 +113,14 @@ pub struct ExcitationFit {
     pub thickness: Length,
     /// Standard deviation of the thickness as a fraction of it.
     pub spread: f64,
-    /// Covariance of (w_y, w_x, ln T, ln ρ): inverse Fisher information, times `deviance/freedom` where that
-    /// is above 1.
+    /// Covariance of (w_y, w_x, ln T, ln ρ): H⁻¹ J H⁻¹ with the curvature H of the loss and the sum J of the pairs' squared
+    /// scores; inverse Fisher information, times `deviance` where that is above 1, where it says more.
     pub covariance: [[f64; N]; N],
+    /// Probability that this is the right one of the minima that were found, times (1.3/`deviance`)⁴ where more than
+    /// counting statistics is left. Below 0.9 the answer is doubtful.
+    pub confidence: f64,
+    /// The minima that were found with their probabilities, this one first.
+    pub alternatives: Vec<(Misorientation, f64)>,
     /// Deviance of the pairs, cut off by the robustness: `Σ ν ln(1 + D/ν)`.
     pub loss: f64,
     /// Mean deviance of a pair that carries information; 1 for counting statistics.
@@ -387,22 +396,21 @@ pub(crate) fn fit_from(
     }
     // Different minima only: those of the same slopes and thickness are one.
     tried.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let mut best: Option<(Theta, f64, usize, Stop)> = None;
     let mut done: Vec<Theta> = Vec::new();
+    let mut minima: Vec<(Theta, f64, usize, Stop)> = Vec::new();
     for (_, theta) in tried {
         let known = |d: &Theta| (0..3).all(|k| (d[k] - theta[k]).abs() < [2e-4, 2e-4, 0.02][k]);
         if done.len() == FINISHED || done.iter().any(known) {
             continue;
         }
         done.push(theta);
-        let fit = descend(pairs, theta, [true; N], &bounds, lambda, params)?;
-        if best.as_ref().is_none_or(|b| fit.1 < b.1) {
-            best = Some(fit);
-        }
+        minima.push(descend(pairs, theta, [true; N], &bounds, lambda, params)?);
     }
-    let (theta, value, iterations, stop) =
-        best.ok_or_else(|| Error::param("thickness", format!("{t0} to {t1} Å"), "a range that reaches 10 nm"))?;
-    finish(pairs, theta, value, iterations, stop, lambda, params)
+    minima.sort_by(|a, b| a.1.total_cmp(&b.1));
+    if minima.is_empty() {
+        return Err(Error::param("thickness", format!("{t0} to {t1} Å"), "a range that reaches 10 nm"));
+    }
+    finish(pairs, &minima, lambda, params)
 }
 
 /// The pairs of the largest difference, in its standard deviations: those that say something.
@@ -472,18 +480,17 @@ fn map_of_tilts(pairs: &[FriedelPair], lambda: f64, w_max: f64, params: &Excitat
     minima.into_iter().map(|(_, w)| w).collect()
 }
 
+/// The lowest of the minima, with what the others leave of its probability.
 fn finish(
     pairs: &[FriedelPair],
-    theta: Theta,
-    value: f64,
-    iterations: usize,
-    stop: Stop,
+    minima: &[(Theta, f64, usize, Stop)],
     lambda: f64,
     params: &ExcitationParams,
 ) -> Result<ExcitationFit, Error> {
+    let (theta, value, iterations, stop) = minima[0];
     let nu = params.robustness;
     let (mut chi2, mut weight_sum, mut used) = (0.0, 0.0, 0);
-    let mut info = [[0.0; N]; N];
+    let (mut info, mut scores) = ([[0.0; N]; N], [[0.0; N]; N]);
     for pair in pairs {
         let p = part(pair, &theta, lambda);
         let weight = 1.0 / (1.0 + p.deviance / nu);
@@ -495,14 +502,35 @@ fn finish(
         for k in 0..N {
             for l in 0..N {
                 info[k][l] += weight * p.information[k][l];
+                // The score is minus half of the deviance's gradient.
+                scores[k][l] += 0.25 * weight * weight * p.gradient[k] * p.gradient[l];
             }
         }
     }
     // Strengths eliminate one of each pair's two numbers: a deviance of 1 a pair is expected.
     let deviance = if weight_sum > 0.0 { chi2 / weight_sum } else { 0.0 };
-    let covariance = inverse(&info)?.map(|row| row.map(|v| v * deviance.max(1.0)));
+    let mut covariance = inverse(&info)?.map(|row| row.map(|v| v * deviance.max(1.0)));
+    if let Some(measured) = sandwich(pairs, &theta, &covariance, &scores, lambda, nu) {
+        if measured[0][0] + measured[1][1] > covariance[0][0] + covariance[1][1] {
+            covariance = measured;
+        }
+    }
     let tilt = Misorientation::from_slope([theta[0], theta[1]]);
     let [sigma_phi, sigma_across] = along_and_across(&tilt, &covariance);
+
+    // The minima by their likelihood; those of one tilt are one.
+    let reach = (SAME.0 * sigma_phi.max(sigma_across).to_rad()).max(SAME.1);
+    let mut groups: Vec<([f64; 2], f64)> = Vec::new();
+    for (t, loss, ..) in minima {
+        let mass = (-0.5 * (loss - value) / deviance.max(1.0)).exp();
+        let w = [t[0], t[1]];
+        match groups.iter_mut().find(|g| (g.0[0] - w[0]).hypot(g.0[1] - w[1]) <= reach) {
+            Some(group) => group.1 = group.1.max(mass),
+            None => groups.push((w, mass)),
+        }
+    }
+    let total: f64 = groups.iter().map(|g| g.1).sum();
+    let alternatives = groups.iter().map(|(w, m)| (Misorientation::from_slope(*w), m / total)).collect();
     Ok(ExcitationFit {
         tilt,
         sigma_phi,
@@ -510,12 +538,47 @@ fn finish(
         thickness: Length::angstrom(theta[2].exp()),
         spread: theta[3].exp(),
         covariance,
+        confidence: groups[0].1 / total * (COUNTING / deviance.max(COUNTING)).powi(4),
+        alternatives,
         loss: value,
         deviance,
         pairs: used,
         iterations,
         stop,
     })
+}
+
+/// H⁻¹ J H⁻¹: what the scores' scatter J makes of the answer where the loss has the curvature 2H. Fisher's information takes
+/// the fitted strengths for true, which many faint pairs make too large; this one does not. None where H is no curvature of a minimum.
+fn sandwich(
+    pairs: &[FriedelPair],
+    theta: &Theta,
+    covariance: &[[f64; N]; N],
+    scores: &[[f64; N]; N],
+    lambda: f64,
+    nu: f64,
+) -> Option<[[f64; N]; N]> {
+    let mut h = [[0.0; N]; N];
+    for k in 0..N {
+        let step = 0.05 * covariance[k][k].sqrt().clamp(1e-7, 1.0);
+        let at = |d: f64| {
+            let mut t = *theta;
+            t[k] += d;
+            total(pairs, &t, lambda, nu).1
+        };
+        let (up, down) = (at(step), at(-step));
+        for l in 0..N {
+            let half = 0.5 * (up[l] - down[l]) / (4.0 * step);
+            h[k][l] += half;
+            h[l][k] += half;
+        }
+    }
+    let inverse = inverse(&h).ok()?;
+    let product = |a: &[[f64; N]; N], b: &[[f64; N]; N]| -> [[f64; N]; N] {
+        std::array::from_fn(|i| std::array::from_fn(|j| (0..N).map(|k| a[i][k] * b[k][j]).sum()))
+    };
+    let out = product(&product(&inverse, scores), &inverse);
+    out.iter().flatten().all(|v| v.is_finite()).then_some(out)
 }
 
 /// Standard deviations along and across the tilt from the covariance of w; dφ = dw cos²φ.

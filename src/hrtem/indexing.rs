@@ -68,7 +68,7 @@ pub fn index_pattern(
     let spots = find_spots(pattern, mask, &params.spots)?;
     let points: Vec<[f64; 2]> = spots.spots.iter().map(|s| s.position).collect();
     // A spot's place is no better than a twentieth of its width: shapes differ.
-    let floor = 0.05 * params.spots.spot;
+    let floor = 0.05 * spots.spot;
     let weights: Vec<f64> = spots.spots.iter().map(|s| 1.0 / (s.sigma * s.sigma + floor * floor)).collect();
     let fit = PlaneLattice::find(&points, &weights, &PlaneLatticeParams { origin: None, ..params.lattice })?;
     let centre = direct_beam(&spots, &fit.lattice, params);
@@ -82,7 +82,7 @@ pub fn index_pattern(
 /// background is round.
 pub(crate) fn direct_beam(spots: &Spots, lattice: &PlaneLattice, params: &IndexParams) -> [f64; 2] {
     let said = params.centre.or_else(|| outstanding(spots));
-    said.unwrap_or_else(|| round_background(spots, lattice, params.spots.spot))
+    said.unwrap_or_else(|| round_background(spots, lattice, spots.spot))
 }
 
 /// A spot five times as bright as the next and with a fifth of all that the spots hold.

@@ -13,7 +13,7 @@
 //! [`aligned_sum`] with [`FrameWeights`] by a curve or by the fading of each reflection ([`reflection_fading`],
 //! [`critical_dose`]); [`sum_quality`] says what was won.
 //!
-//! **Defocus and CTF** (`docs/ctf_fit.md`, `docs/ctf_correction.md`): [`PowerSpectrum`] and [`Thon`] for amorphous content, [`CrystalFocus`] from a
+//! **Defocus and CTF** (`docs/ctf_fit.md`, `docs/ctf_correction.md`): [`PowerSpectrum`] and [`Thon`] for amorphous content, [`CrystalFocus`] and [`StrongFocus`] from a
 //! crystal's reflections alone, both with their alternatives; [`CtfCorrection`] and [`CtfGradient`]; [`weak_phase`].
 //!
 //! **Exit waves** (`docs/exit_wave.md`): [`FocalSeries`], the images of one wave at several foci, and its gradient
@@ -63,6 +63,7 @@ mod likelihood;
 mod net_fit;
 mod origin_map;
 mod pattern;
+mod phase_series;
 mod plane_group_search;
 mod plane_groups;
 mod plane_lattice;
@@ -74,6 +75,8 @@ mod ring_fit;
 mod rocking;
 mod smooth_track;
 mod space_group;
+mod spot_size;
+mod strong_focus;
 mod subframe;
 mod thon;
 mod unit_cell;
@@ -122,6 +125,7 @@ pub use reflections::{Spot, SpotParams, Spots, find_spots};
 pub use rocking::Misorientation;
 pub use smooth_track::SmoothTrack;
 pub use space_group::{SpaceGroup, SpaceOperation};
+pub use strong_focus::{StrongFocus, StrongFocusFit, StrongFocusParams};
 pub use subframe::SubframeMotion;
 pub use thon::{Alternative, Thon, ThonCurve, ThonFit, ThonParams};
 pub use unit_cell::{Bend, UnitCell, UnitCellParams, average_unit_cell, unbend};

@@ -15,7 +15,7 @@ use crate::tensor::Tensor;
 use crate::units::{Angle, Energy, Length, SpatialFrequency};
 
 /// Reflections further than this from the sphere are left out, 1/Å.
-const FAR: f64 = 0.03;
+const FAR: f64 = 0.06;
 
 /// A crystal as a parallel beam sees it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -145,7 +145,7 @@ impl ZonePattern {
         &self.net
     }
 
-    /// The reflections of the tilted crystal, within 0.03 1/Å of the sphere.
+    /// The reflections of the tilted crystal, within 0.06 1/Å of the sphere.
     ///
     /// `I_g = σ² |V_g|² P(s)/(1 + Σ σ² |V|² P)` with the rocking curve `P = [1 − e^{−2(πsρT)²} cos
     /// 2πsT]/(2π²s²)`: kinematic

@@ -1,20 +1,27 @@
 //! Reflections in a recorded diffraction pattern: what cannot be used, the background, the spots.
 
 use crate::error::Error;
+use crate::hrtem::spot_size::spot_size;
 use crate::tensor::Tensor;
 
 /// Electrons a pixel below which the background does not count as lower.
 const FAINT: f64 = 0.02;
+/// The size of spots from which a search begins, and which stands where there are too few to measure, in pixels.
+const START: f64 = 1.3;
+/// The least window, in pixels, and the window of large spots in their standard deviations.
+const WINDOW: [f64; 2] = [12.0, 3.5];
+/// Searches for the size of spots, and the change of its logarithm that ends them.
+const SEARCHES: usize = 5;
+const SETTLED: f64 = 0.03;
 
 /// How spots are found.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SpotParams {
-    /// Standard deviation of a spot, in pixels.
-    pub spot: f64,
+    /// Standard deviation of a spot, in pixels; measured from the strongest spots where it is not given.
+    pub spot: Option<f64>,
     /// Standard deviation of the window in which the background is averaged, in pixels; well above the spots'
-    /// distance from
-    /// one another where they are close.
-    pub window: f64,
+    /// distance from one another where they are close. Where it is not given: 3.5 spots, at least 12 pixels.
+    pub window: Option<f64>,
     /// Significance from which on a maximum is a spot, in standard deviations.
     pub threshold: f64,
     /// Values from here on are saturated; infinite where no camera saturates.
@@ -25,10 +32,10 @@ pub struct SpotParams {
     pub most: usize,
 }
 
-/// Spots of 1.3 pixels, a window of 12, 5 standard deviations, no saturation, counted electrons, 2000 spots.
+/// The size of spots measured, the window after it, 5 standard deviations, no saturation, counted electrons, 2000 spots.
 impl Default for SpotParams {
     fn default() -> Self {
-        SpotParams { spot: 1.3, window: 12.0, threshold: 5.0, saturation: f64::INFINITY, gain: Some(1.0), most: 2000 }
+        SpotParams { spot: None, window: None, threshold: 5.0, saturation: f64::INFINITY, gain: Some(1.0), most: 2000 }
     }
 }
 
@@ -58,6 +65,8 @@ pub struct Spots {
     pub electrons: Tensor<f64>,
     /// Camera units an electron.
     pub gain: f64,
+    /// Standard deviation of a spot, in pixels: given or measured.
+    pub spot: f64,
     /// How many pixels are hot.
     pub hot: usize,
     /// How many are saturated.
@@ -82,6 +91,9 @@ pub struct Spots {
 ///
 /// A pixel is hot when it holds at least 20 electrons and ten times as much as any of its neighbours: no spot is
 /// that sharp.
+///
+/// A size of the spots that is not given is the median of the strongest ones' (second moments under a Gaussian of the
+/// spot's own size), with which spots and background are sought again until it stays.
 ///
 /// # Shapes
 /// `pattern` and `mask` (true where usable) are `[y, x]`.
@@ -145,16 +157,53 @@ pub fn find_spots(pattern: &Tensor<f64>, mask: Option<&Tensor<bool>>, params: &S
         return Err(Error::Data { what: "a pattern without usable pixels".into(), index: 0 });
     }
 
+    // The size of the spots: what they are with the last one, until it stays.
+    let (electrons, usable) = (Tensor::from_vec(&[ny, nx], electrons)?, Tensor::from_vec(&[ny, nx], usable)?);
+    let search = |spot: f64| -> Result<Spots, Error> {
+        let window = params.window.unwrap_or(WINDOW[0].max(WINDOW[1] * spot));
+        let (spots, background) = spots_of_size(&electrons, &usable, spot, window, params);
+        let background = Tensor::from_vec(&[ny, nx], background)?;
+        let (electrons, usable) = (electrons.clone(), usable.clone());
+        Ok(Spots { spots, usable, background, electrons, gain, spot, hot, saturated })
+    };
+    let mut found = search(params.spot.unwrap_or(START))?;
+    if params.spot.is_none() {
+        for _ in 0..SEARCHES {
+            let Some(spot) = spot_size(&found) else { break };
+            let change = (spot / found.spot).ln().abs();
+            if change > 1e-3 {
+                found = search(spot)?;
+            }
+            if change < SETTLED {
+                break;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The spots of a given size, most significant first, and the background.
+fn spots_of_size(
+    electrons: &Tensor<f64>,
+    usable: &Tensor<bool>,
+    size: f64,
+    window: f64,
+    params: &SpotParams,
+) -> (Vec<Spot>, Vec<f64>) {
+    let &[ny, nx] = electrons.dims() else { unreachable!("a pattern has two axes") };
+    let (electrons, usable) = (electrons.as_slice(), usable.as_slice());
+    let n = ny * nx;
+
     // Background and significance, in turns.
-    let h = kernel(params.spot);
+    let h = kernel(size);
     let h2: Vec<f64> = h.iter().map(|h| h * h).collect();
     let h_sum: f64 = h.iter().sum();
-    let mut quiet = usable.clone();
+    let mut quiet = usable.to_vec();
     let mut background = vec![0.0; n];
     let mut z = vec![0.0; n];
     let flat = electrons.iter().sum::<f64>() / usable.iter().filter(|u| **u).count() as f64;
     for round in 0..3 {
-        let wide = gaussian(params.window);
+        let wide = gaussian(window);
         let weight: Vec<f64> = quiet.iter().map(|&q| f64::from(q)).collect();
         let value: Vec<f64> = electrons.iter().zip(&weight).map(|(e, w)| e * w).collect();
         let quiet_weight = weight.clone();
@@ -174,7 +223,7 @@ pub fn find_spots(pattern: &Tensor<f64>, mask: Option<&Tensor<bool>>, params: &S
         let open: Vec<f64> = usable.iter().map(|&u| f64::from(u)).collect();
         let under: Vec<f64> = background.iter().zip(&open).map(|(b, o)| b * o).collect();
         let (count, mean, var) =
-            (blur(&electrons, [ny, nx], &h), blur(&under, [ny, nx], &h), blur(&under, [ny, nx], &h2));
+            (blur(electrons, [ny, nx], &h), blur(&under, [ny, nx], &h), blur(&under, [ny, nx], &h2));
         for i in 0..n {
             // Where next to nothing is expected two electrons in a place are chance: one pixel in ten
             // thousand has them.
@@ -188,7 +237,7 @@ pub fn find_spots(pattern: &Tensor<f64>, mask: Option<&Tensor<bool>>, params: &S
         }
     }
 
-    let reach = (1.5 * params.spot).ceil() as usize;
+    let reach = (1.5 * size).ceil() as usize;
     let mut spots = Vec::new();
     for y in 1..ny - 1 {
         for x in 1..nx - 1 {
@@ -208,30 +257,22 @@ pub fn find_spots(pattern: &Tensor<f64>, mask: Option<&Tensor<bool>>, params: &S
             if !highest {
                 continue;
             }
-            if let Some(spot) = refine([y, x], [ny, nx], &electrons, &background, &usable, params.spot) {
+            if let Some(spot) = refine([y, x], [ny, nx], electrons, &background, usable, size) {
                 spots.push(Spot { significance: z[i], ..spot });
             }
         }
     }
     spots.sort_by(|a, b| b.significance.total_cmp(&a.significance));
     spots.truncate(params.most);
-    Ok(Spots {
-        spots,
-        usable: Tensor::from_vec(&[ny, nx], usable)?,
-        background: Tensor::from_vec(&[ny, nx], background)?,
-        electrons: Tensor::from_vec(&[ny, nx], electrons)?,
-        gain,
-        hot,
-        saturated,
-    })
+    (spots, background)
 }
 
 fn check(params: &SpotParams) -> Result<(), Error> {
-    if !(0.3..=50.0).contains(&params.spot) {
-        return Err(Error::param("spot", params.spot, "0.3 to 50 pixels"));
+    if params.spot.is_some_and(|s| !(0.3..=50.0).contains(&s)) {
+        return Err(Error::param("spot", params.spot.unwrap_or(0.0), "0.3 to 50 pixels"));
     }
-    if !(params.window >= params.spot && params.window <= 1000.0) {
-        return Err(Error::param("window", params.window, "from the size of a spot to 1000 pixels"));
+    if params.window.is_some_and(|w| !(w >= params.spot.unwrap_or(START) && w <= 1000.0)) {
+        return Err(Error::param("window", params.window.unwrap_or(0.0), "from the size of a spot to 1000 pixels"));
     }
     if !(params.threshold > 0.0 && !params.saturation.is_nan() && params.most > 0) {
         return Err(Error::param("threshold", params.threshold, "above 0, with a saturation and at least one spot"));
@@ -432,7 +473,7 @@ mod tests {
         assert!(find_spots(&Tensor::zeros(&[16]), None, &p).is_err());
         assert!(find_spots(&flat, Some(&Tensor::full(&[16, 15], true)), &p).is_err());
         assert!(find_spots(&flat, Some(&Tensor::full(&[16, 16], false)), &p).is_err());
-        assert!(find_spots(&flat, None, &SpotParams { spot: f64::NAN, ..p }).is_err());
+        assert!(find_spots(&flat, None, &SpotParams { spot: Some(f64::NAN), ..p }).is_err());
         assert!(find_spots(&flat, None, &SpotParams { gain: Some(0.0), ..p }).is_err());
         assert!(find_spots(&flat, None, &p).unwrap().spots.is_empty());
     }

@@ -1,12 +1,16 @@
 //! Zone axes: the net of reflections that each shows, and which one a measured net belongs to.
 
 use crate::error::Error;
+use crate::hrtem::crystal_factors::crystal_reflections;
 use crate::specimen::atoms::gcd;
-use crate::specimen::{Atoms, Cell, Vector, cross, dot, norm};
+use crate::specimen::{Atoms, Cell, Parametrization, Vector, cross, dot, norm};
 use crate::units::{Angle, Length, SpatialFrequency};
 
 /// Indices up to this are tried for the vectors of a net.
 const REACH: i32 = 14;
+
+/// Share of all intensity that reflections may have which count as absent.
+const UNSEEN: f64 = 0.01;
 
 /// The reflections that a zone axis shows: plane nets in layers along the axis.
 ///
@@ -57,6 +61,16 @@ impl ZoneNet {
     pub fn new(crystal: &Atoms, zone: [i32; 3]) -> Result<Self, Error> {
         crystal.check()?;
         ZoneNet::of_lattice(&crystal.cell, &crystal.lattice(), zone)
+    }
+
+    /// As [`ZoneNet::new`] of the reflections that can be seen: those that a centring forbids but for a hundredth of the intensity
+    /// are left out. An atom that is misplaced or missing in a list takes the centring from it, and from no pattern.
+    ///
+    /// # Errors
+    /// As [`ZoneNet::new`]; [`Error::Unsupported`] for species without a scattering factor.
+    pub fn visible(crystal: &Atoms, zone: [i32; 3]) -> Result<Self, Error> {
+        crystal.check()?;
+        ZoneNet::of_lattice(&crystal.cell, &visible_lattice(crystal)?, zone)
     }
 
     /// As [`ZoneNet::new`] with a primitive cell of the lattice that is known already.
@@ -211,6 +225,37 @@ pub fn find_zones(crystal: &Atoms, a: [f64; 2], b: [f64; 2], params: &ZoneParams
     Ok(found)
 }
 
+/// The lattice of the atoms, or where that is the cell itself, of the centring that next to all intensity obeys.
+fn visible_lattice(crystal: &Atoms) -> Result<Cell, Error> {
+    let (cell, lattice) = (crystal.cell, crystal.lattice());
+    if lattice.volume_a3().abs() < 0.99 * cell.volume_a3().abs() {
+        return Ok(lattice);
+    }
+    // Reflections to 0.6 1/Å, or to what thousands of them reach.
+    let finest = Length::angstrom((1.0 / 0.6f64).max((4.2 * cell.volume_a3().abs() / 8000.0).cbrt()));
+    let list = crystal_reflections(crystal, Parametrization::Kirkland, finest)?.list;
+    let total: f64 = list.iter().map(|r| r.f.norm_sqr()).sum();
+    let [a, b, c] = cell.vectors;
+    let half = |u: Vector, v: Vector| -> Vector { std::array::from_fn(|i| 0.5 * (u[i] + v[i])) };
+    let body: Vector = std::array::from_fn(|i| 0.5 * (a[i] + b[i] + c[i]));
+    // F first: it contains A, B and C.
+    let centrings: [(&[[i32; 3]], [Vector; 3]); 5] = [
+        (&[[0, 1, 1], [1, 0, 1]], [half(b, c), half(a, c), half(a, b)]),
+        (&[[1, 1, 1]], [a, b, body]),
+        (&[[0, 1, 1]], [a, b, half(b, c)]),
+        (&[[1, 0, 1]], [a, b, half(a, c)]),
+        (&[[1, 1, 0]], [a, half(a, b), c]),
+    ];
+    for (sums, vectors) in centrings {
+        let allowed = |h: [i32; 3]| sums.iter().all(|s| (0..3).map(|i| s[i] * h[i]).sum::<i32>().rem_euclid(2) == 0);
+        let forbidden: f64 = list.iter().filter(|r| !allowed(r.index)).map(|r| r.f.norm_sqr()).sum();
+        if forbidden < UNSEEN * total {
+            return Ok(Cell { vectors });
+        }
+    }
+    Ok(lattice)
+}
+
 /// Lattice directions with a repeat up to `repeat`, one of each opposite pair, positive indices first.
 fn axes(cell: &Cell, lattice: &Cell, repeat: f64) -> Vec<[i32; 3]> {
     const MOST: i32 = 6;
@@ -279,6 +324,29 @@ fn compare(net: ZoneNet, measured: [[f64; 2]; 2], params: &ZoneParams) -> Option
 mod tests {
     use super::*;
     use crate::specimen::crystals;
+
+    #[test]
+    fn a_misplaced_atom_takes_the_centring_from_the_list_but_not_from_the_pattern() {
+        let whole = crystals::uio_66();
+        let mut broken = whole.clone();
+        let oxygen = broken.atoms.iter().position(|a| a.species.symbol() == "O").unwrap();
+        broken.atoms[oxygen].position[0] += 0.7;
+        for zone in [[0, 0, 1], [1, 1, 0]] {
+            let right = ZoneNet::new(&whole, zone).unwrap();
+            assert!(ZoneNet::new(&broken, zone).unwrap().repeat > right.repeat * 0.99);
+            let seen = ZoneNet::visible(&broken, zone).unwrap();
+            assert!(
+                (seen.layer / right.layer - 1.0).abs() < 1e-9
+                    && (seen.lengths[0] / right.lengths[0] - 1.0).abs() < 1e-9
+            );
+        }
+        assert!(
+            ZoneNet::new(&broken, [1, 1, 0]).unwrap().repeat > ZoneNet::new(&whole, [1, 1, 0]).unwrap().repeat * 1.9
+        );
+        // Strontium titanate is primitive, and its odd reflections are strong.
+        let cubic = crystals::strontium_titanate();
+        assert_eq!(ZoneNet::visible(&cubic, [0, 0, 1]).unwrap(), ZoneNet::new(&cubic, [0, 0, 1]).unwrap());
+    }
 
     #[test]
     fn nets_of_gold_are_those_of_the_textbook() {

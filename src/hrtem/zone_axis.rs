@@ -1,7 +1,7 @@
 //! From a diffraction pattern to the misorientation of the nearest zone axis.
 
 use crate::error::Error;
-use crate::hrtem::excitation::{ExcitationFit, ExcitationParams, FriedelPair, Start, fit_from};
+use crate::hrtem::excitation::{COUNTING, ExcitationFit, ExcitationParams, FriedelPair, Start, fit_from};
 use crate::hrtem::indexing::{DiscCounter, IndexParams, IndexedPattern, direct_beam, index_pattern};
 use crate::hrtem::laue::{LaueCircle, LaueParams, fit_laue_circle};
 use crate::hrtem::net_fit::{LAYERS, NetFit};
@@ -14,11 +14,11 @@ use crate::specimen::Atoms;
 use crate::tensor::Tensor;
 use crate::units::SpatialFrequency;
 
-/// Mean deviance of a pair below which a fit leaves nothing but counting statistics.
-const COUNTING: f64 = 1.3;
-
 /// Slope of the starts around the axis: 0.3°.
 const NEAR: f64 = 0.005;
+
+/// Minima that are compared in the end.
+const COMPARED: usize = 8;
 
 /// How a pattern is evaluated.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -110,12 +110,11 @@ pub fn find_zone_axis(
         ));
     }
     let pixel = params.pixel.to_per_angstrom();
-    let spot = params.index.spots.spot;
     let lambda = wavelength(params.excitation.energy).to_angstrom();
 
     // With a zone axis that is named the net is known; else the lattice of the spots says which it is.
     let named = match (crystal, params.zone) {
-        (Some(crystal), Some(zone)) => Some(ZoneNet::new(crystal, zone)?),
+        (Some(crystal), Some(zone)) => Some(ZoneNet::visible(crystal, zone)?),
         _ => None,
     };
     let mut candidate: Option<ZoneCandidate> = None;
@@ -127,11 +126,16 @@ pub fn find_zone_axis(
         let [a, b] = [indexed.lattice.a, indexed.lattice.b].map(|v| v.map(|x| x * pixel));
         candidate = find_zones(crystal, a, b, &params.zones)?.into_iter().next();
     }
-    let net = named.or(candidate.as_ref().map(|c| c.net.clone()));
+    let net = match (named, &candidate, crystal) {
+        (Some(net), ..) => Some(net),
+        (None, Some(c), Some(crystal)) => Some(ZoneNet::visible(crystal, c.net.zone)?),
+        _ => None,
+    };
     let spots = match &indexed {
         Some(indexed) => indexed.spots.clone(),
         None => find_spots(pattern, mask, &params.index.spots)?,
     };
+    let spot = spots.spot;
     let mut layers = match &net {
         Some(net) => {
             let beam = |lattice: &PlaneLattice| direct_beam(&spots, lattice, &params.index);
@@ -149,6 +153,7 @@ pub fn find_zone_axis(
     // Starts: tilts at which the spots are where the sphere is, likeliest first. A later one is taken where it
     // leaves less, down to what counting leaves.
     let mut best: Option<(ExcitationFit, Vec<FriedelPair>)> = None;
+    let mut others: Vec<[f64; 2]> = Vec::new();
     // On the axis and around it, should none of them do.
     let around = [[0.0, 0.0], [NEAR, 0.0], [0.0, NEAR], [-NEAR, 0.0], [0.0, -NEAR]];
     for w in layers.starts(&spots, params).into_iter().chain(around) {
@@ -158,6 +163,7 @@ pub fn find_zone_axis(
         let tilt = Misorientation::from_slope(w);
         let chosen = layers.pairs(&counter, tilt, params);
         let Ok(fit) = fit_from(&chosen, &[w], Start::Coarse, &params.excitation) else { continue };
+        others.extend(fit.alternatives.iter().take(3).map(|a| a.0.slope()));
         if best.as_ref().is_none_or(|(b, _)| fit.deviance.max(COUNTING) < b.deviance) {
             best = Some((fit, chosen));
         }
@@ -177,6 +183,16 @@ pub fn find_zone_axis(
         if moved < 0.1 * fit.sigma_phi {
             break;
         }
+    }
+    // All minima that any start led to, with the same pairs: which is lowest, and by how much?
+    let mut starts = vec![fit.tilt.slope()];
+    for w in others {
+        if starts.len() < COMPARED && starts.iter().all(|s| (s[0] - w[0]).hypot(s[1] - w[1]) > NEAR * 0.05) {
+            starts.push(w);
+        }
+    }
+    if let Ok(last) = fit_from(&pairs, &starts, Start::Fine, &params.excitation) {
+        fit = last;
     }
 
     let lattice = layers.lattice();

@@ -3,8 +3,8 @@
 use exitwave::fft::{Fft2, frequencies};
 use exitwave::hrtem::{
     Correction, CrystalFocus, CrystalFocusParams, CtfCorrection, CtfCorrectionParams, CtfGradient, CtfGradientParams,
-    FocusReflection, PowerSpectrum, PowerSpectrumParams, Registration, Thon, ThonParams, Tiles, contrast_transfer,
-    weak_phase,
+    FocusReflection, PowerSpectrum, PowerSpectrumParams, Registration, StrongFocus, StrongFocusParams, Thon,
+    ThonParams, Tiles, contrast_transfer, weak_phase,
 };
 use exitwave::metrics::normalised_correlation;
 use exitwave::multislice::{Averaging, HrtemImage};
@@ -234,6 +234,92 @@ fn the_gradient_explains_the_image_of_a_strong_phase_that_no_linear_filter_does(
         r(start.as_slice())
     );
     assert!(found.loss.last().unwrap() < &(0.2 * found.loss[0]), "{:?}", found.loss);
+}
+
+/// Reflections below 0.6 1/Å of images of a periodic phase grating at three foci, shifted, with counting noise.
+fn strong_series(peak: f64, defocus: f64, steps: [f64; 3], seed: u64) -> Vec<FocusReflection> {
+    let n = 48;
+    let grid = Grid { dims: [n, n], sampling: [Length::angstrom(0.35); 2] };
+    let wave = object(n, peak, seed).map(|p| cis(*p)).reshape(&[1, n, n]).unwrap();
+    let (sigma, side) = (1e-3, 0.35 * n as f64);
+    let mut r = rng::stream(seed, 5);
+    let mut out: Vec<FocusReflection> = Vec::new();
+    for (j, step) in steps.iter().enumerate() {
+        let l = lens(defocus + step, 1.2, 0.0, 0.0);
+        let image = HrtemImage::<f64>::new(&l, grid, Averaging::Envelope, Par::seq()).unwrap().images(&wave).unwrap();
+        let mean = image.as_slice().iter().sum::<f64>();
+        let shift = [0.13 * j as f64, -0.21 * j as f64];
+        let mut i = 0;
+        for h in 0i32..=10 {
+            for k in -10i32..=10 {
+                let q = [f64::from(h) / side, f64::from(k) / side];
+                if [h, k] <= [0, 0] || q[0].hypot(q[1]) > 0.6 {
+                    continue;
+                }
+                let turn = |y: f64, x: f64| -std::f64::consts::TAU * (f64::from(h) * y + f64::from(k) * x);
+                let sum: Complex<f64> = (0..n * n)
+                    .map(|p| cis(turn((p / n) as f64 / n as f64, (p % n) as f64 / n as f64)) * image.as_slice()[p])
+                    .sum();
+                let noise = Complex::new(rng::normal(&mut r), rng::normal(&mut r)) * sigma * 0.5f64.sqrt();
+                let f = sum / mean * cis(turn(shift[0], shift[1])) + noise;
+                if j == 0 {
+                    out.push(FocusReflection { hk: [h, k], k: q, f: vec![f], sigma });
+                } else {
+                    out[i].f.push(f);
+                    i += 1;
+                }
+            }
+        }
+    }
+    out
+}
+
+fn strong_params(steps: [f64; 3]) -> CrystalFocusParams {
+    CrystalFocusParams {
+        steps: steps.map(Length::nm).to_vec(),
+        focal_spread: Default::default(),
+        defocus: [Length::nm(10.0), Length::nm(130.0)],
+        amplitude_share: 0.3,
+        par: Par::seq(),
+        ..CrystalFocusParams::default()
+    }
+}
+
+fn strong_search(steps: [f64; 3]) -> StrongFocus {
+    let series = strong_params(steps);
+    StrongFocus::new(StrongFocusParams { series, thickness: Length::nm(0.1), slices: 1, ..Default::default() }).unwrap()
+}
+
+#[test]
+fn a_series_of_a_strong_phase_gives_its_defocus_and_its_shifts() {
+    let steps = [0.0, 25.0, 50.0];
+    for (peak, seed, defocus) in [(0.8, 3, 88.0), (1.2, 1, 41.0), (1.2, 2, 63.5)] {
+        let series = strong_series(peak, defocus, steps, seed);
+        let fit = strong_search(steps).fit(&series).unwrap();
+        assert!((fit.defocus.to_nm() - defocus).abs() < 1.0, "{} of {defocus}", fit.defocus.to_nm());
+        // The linear model is off by more than it allows for.
+        let linear = CrystalFocus::new(strong_params(steps)).unwrap().fit(&series).unwrap();
+        assert!((linear.defocus.to_nm() - defocus).abs() > 5.0, "{} of {defocus}", linear.defocus.to_nm());
+        assert!(fit.confidence > 0.95 && fit.left < 0.02, "{} {}", fit.confidence, fit.left);
+        for (j, s) in fit.shifts.iter().enumerate() {
+            let off = [s[0] - 0.13 * j as f64, s[1] + 0.21 * j as f64].map(|d| d - d.round());
+            assert!(off[0].hypot(off[1]) < 0.01, "{:?}", fit.shifts);
+        }
+    }
+}
+
+#[test]
+fn reflections_of_no_common_object_have_no_trusted_focus() {
+    let steps = [0.0, 25.0, 50.0];
+    let mut reflections = strong_series(1.0, 60.0, steps, 4);
+    for (j, seed) in [(1, 5), (2, 6)] {
+        let other = strong_series(1.0, 60.0, steps, seed);
+        reflections.iter_mut().zip(&other).for_each(|(r, o)| r.f[j] = o.f[j]);
+    }
+    let fit = strong_search(steps).fit(&reflections).unwrap();
+    assert!(fit.confidence < 0.5 && fit.left > 0.1, "{} {}", fit.confidence, fit.left);
+    let one = StrongFocusParams { series: CrystalFocusParams::default(), ..Default::default() };
+    assert!(StrongFocus::new(one).is_err(), "one image");
 }
 
 #[test]

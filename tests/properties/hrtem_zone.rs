@@ -70,6 +70,62 @@ fn a_pattern_of_another_zone_axis_is_recognised_from_the_cell_alone() {
     assert!(fit.fit.tilt.angle_to(&params.tilt).to_deg() < 0.1, "{:?}", fit.fit.tilt);
 }
 
+/// Pairs of a net with strengths that fall over four decades, at a tilt and a thickness of 300 Å, their background 4 electrons.
+fn random_pairs(tilt: Misorientation, scale: f64, seed: u64) -> Vec<FriedelPair> {
+    let w = tilt.slope();
+    let lambda = wavelength(Energy::kev(300.0)).to_angstrom();
+    let mut rng = exitwave::rng::stream(seed, 3);
+    let mut pairs = Vec::new();
+    for h in -11i32..=11 {
+        for k in 0i32..=11 {
+            if k > 0 || h > 0 {
+                let q = [0.09 * f64::from(k), 0.09 * f64::from(h)];
+                let q2 = q[0] * q[0] + q[1] * q[1];
+                let a = scale * (-9.0 * exitwave::rng::uniform(&mut rng)).exp();
+                let counts = [1.0, -1.0].map(|sign| {
+                    let s = sign * (w[0] * q[0] + w[1] * q[1]) - (1.0 - (1.0 - lambda * lambda * q2).sqrt()) / lambda;
+                    let x = 2.0 * std::f64::consts::PI * s * 300.0;
+                    let mean = a * (1.0 - (-0.5 * x * x * 0.0025f64).exp() * x.cos()) / (0.5 * x * x).max(1e-12);
+                    exitwave::rng::poisson(&mut rng, mean + 4.0) as f64
+                });
+                pairs.push(FriedelPair { q, height: 0.0, counts, background: [4.0; 2] });
+            }
+        }
+    }
+    pairs
+}
+
+#[test]
+fn the_stated_uncertainty_covers_the_error_when_half_of_the_pairs_are_faint() {
+    let mut ratios: Vec<f64> = (0..40)
+        .map(|seed| {
+            let tilt = Misorientation::new(Angle::deg(1.2), Angle::deg(9.0 * seed as f64));
+            let fit =
+                fit_excitation(&random_pairs(tilt, 4000.0, seed), Some(tilt), &ExcitationParams::default()).unwrap();
+            (fit.tilt.phi() - tilt.phi()).abs() / fit.sigma_phi
+        })
+        .collect();
+    ratios.sort_by(f64::total_cmp);
+    // Of a normal distribution the median is 0.67 and one in forty is beyond 2.3; 40 draws have the median to 0.13 (one deviation).
+    // Three deviations of that for the median; what a χ² of few pairs adds to the tail is in the second.
+    assert!(ratios[20] < 1.07 && ratios[38] < 3.5, "{ratios:?}");
+}
+
+#[test]
+fn a_wrong_minimum_is_not_trusted_and_the_right_one_is() {
+    for seed in 0..6 {
+        let tilt = Misorientation::new(Angle::deg(1.5), Angle::deg(60.0 * seed as f64));
+        let pairs = random_pairs(tilt, 2e4, seed);
+        let right = fit_excitation(&pairs, Some(tilt), &ExcitationParams::default()).unwrap();
+        assert!(right.tilt.angle_to(&tilt).to_deg() < 0.1 && right.confidence > 0.9, "{right:?}");
+        assert!((right.alternatives.iter().map(|a| a.1).sum::<f64>() - 1.0).abs() < 1e-9);
+        // A degree and more away there are other minima.
+        let far = Misorientation::new(Angle::deg(1.5), Angle::deg(60.0 * seed as f64 + 180.0));
+        let wrong = fit_excitation(&pairs, Some(far), &ExcitationParams::default()).unwrap();
+        assert!(wrong.tilt.angle_to(&tilt).to_deg() < 0.1 || wrong.confidence < 0.9, "{wrong:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(16))]
 

@@ -1,6 +1,6 @@
 //! A recorded spot pattern with a beam stop: no camera length is known, no angle is claimed.
 
-use exitwave::hrtem::{IndexParams, SpotParams, index_pattern};
+use exitwave::hrtem::{IndexParams, IndexedPattern, SpotParams, index_pattern};
 use exitwave::io;
 
 use crate::support;
@@ -14,10 +14,16 @@ fn the_walk_off_pattern_is_indexed_behind_its_beam_stop() {
     };
     let pattern = io::open(pattern).unwrap().image::<f64>(0).unwrap().data;
     let mask = io::open(mask).unwrap().image::<f64>(0).unwrap().data.map(|v| *v != 0.0);
-    // Spots of 4 to 5 pixels, some drawn out; the camera's units are unknown.
-    let spots = SpotParams { spot: 4.5, window: 16.0, gain: None, ..SpotParams::default() };
-    let params = IndexParams { spots, ..IndexParams::default() };
-    let found = index_pattern(&pattern, Some(&mask), &params).unwrap();
+    // Nothing is said of the spots, of 4 to 5 pixels, some drawn out: they are measured. The camera's units are unknown.
+    for gain in [None, Some(1.0)] {
+        let spots = SpotParams { gain, ..SpotParams::default() };
+        let found = index_pattern(&pattern, Some(&mask), &IndexParams { spots, ..IndexParams::default() }).unwrap();
+        assert!((4.0..5.5).contains(&found.spots.spot), "{}", found.spots.spot);
+        check(&found);
+    }
+}
+
+fn check(found: &IndexedPattern) {
     assert!(found.spots.spots.len() > 90, "{}", found.spots.spots.len());
     assert!(found.indexed() >= 0.9, "{}", found.indexed());
     assert!(found.rms < 2.0, "{}", found.rms);
