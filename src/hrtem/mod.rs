@@ -30,6 +30,7 @@
 
 mod aligned_sum;
 mod amplitude_filter;
+mod cell_maps;
 mod combine_zones;
 mod components;
 mod contrast;
@@ -41,6 +42,7 @@ mod ctf_correct;
 mod ctf_gradient;
 mod dose_weight;
 mod drift;
+mod drift_lattice;
 mod excitation;
 mod exit_wave;
 mod exit_wave_gauge;
@@ -56,7 +58,8 @@ mod holder;
 mod image_lattice;
 mod image_reflections;
 mod indexing;
-mod lattice_ambiguity;
+mod lattice_fold;
+mod lattice_pieces;
 mod lattice_transform;
 mod laue;
 mod likelihood;
@@ -109,6 +112,7 @@ pub use holder::{Calibration, Holder, TiltMeasurement, Tilts, calibrate_holder};
 pub use image_lattice::{ImageLattice, ImageLatticeParams, find_image_lattice};
 pub use image_reflections::{PlaneReflection, PlaneReflections, ReflectionsParams, measure_reflections};
 pub use indexing::{IndexParams, IndexedPattern, index_pattern};
+pub use lattice_pieces::DriftPiece;
 pub use laue::{LaueCircle, LaueParams, fit_laue_circle};
 pub use pattern::{CrystalParams, RecordParams, Reflection, ZonePattern, count_pattern, expected_pattern};
 pub use plane_group_search::{
