@@ -10,6 +10,9 @@ use crate::shape::checked_len;
 
 type C = Complex<f32>;
 
+/// Half the length of a ray of neighbours, in coefficients.
+const RAY: isize = 12;
+
 /// The cells `first + [i, j]` that a drifting field may see.
 #[derive(Clone, Debug)]
 pub(super) struct CellBox {
@@ -52,7 +55,7 @@ impl CellBox {
         let first = low.map(|v| v.floor() as i64 - 1);
         let last = high.map(|v| v.floor() as i64 + 1);
         // Lengths of which transforms are quick.
-        let size = [0, 1].map(|a| ((last[a] - first[a] + 1) as usize).next_multiple_of(8));
+        let size = [0, 1].map(|a| ((last[a] - first[a] + 1) as usize).next_multiple_of(8).max(32));
         checked_len(&size)?;
         Ok(CellBox { lattice: *lattice, phase: LatticePhase::new(lattice), first, size, dims })
     }
@@ -88,9 +91,7 @@ impl CellBox {
             for j in 0..self.size[1] {
                 let at = [(i as i64 + self.first[0]) as f64 + 0.5, (j as i64 + self.first[1]) as f64 + 0.5];
                 let r = self.lattice.at(at);
-                let inside = |x: usize| {
-                    r[x] - half[x] >= -d[x] && r[x] + half[x] <= self.dims[x] as f64 - 1.0 - d[x]
-                };
+                let inside = |x: usize| r[x] - half[x] >= -d[x] && r[x] + half[x] <= self.dims[x] as f64 - 1.0 - d[x];
                 if inside(0) && inside(1) {
                     out.push((i * self.size[1] + j) as u32);
                 }
@@ -111,14 +112,16 @@ impl CellBox {
     /// What is expected, from the sum of m frames in which each cell was seen `count` times: Wiener's filter on both maps,
     ///
     /// ```text
-    /// t(κ) = T(κ) mx/(1 + mx),   1 + mx = ⟨|T|²⟩/noise      mean over neighbours: 5 × 5, or 15 along the ray from 0 and 3 across
+    /// t(κ) = T(κ) mx/(1 + mx),   1 + mx = ⟨|T|²⟩/noise      mean over neighbours: 5 × 5, or 25 along the ray from 0
     /// ```
     ///
-    /// the edge of a crystal being a ray in its spectrum. Cells that no frame saw are filled with what lies around them.
+    /// the edge of a crystal being a ray in its spectrum. Cells that few frames saw are left out.
     pub fn template(&self, maps: &CellMaps, variance: [f64; 2], fft: &Fft2<f32>) -> CellTemplate {
-        let known: Vec<bool> = maps.count.iter().map(|&c| c > 0.0).collect();
+        // A border that few frames saw would be noise.
+        let enough = maps.count.iter().fold(0.0f32, |m, c| m.max(*c)) * 0.6;
+        let known: Vec<bool> = maps.count.iter().map(|&c| c > 0.0 && c >= enough).collect();
         let seen = known.iter().filter(|k| **k).count().max(1) as f64;
-        let noise: f64 = maps.count.iter().filter(|c| **c > 0.0).map(|c| 1.0 / f64::from(*c)).sum();
+        let noise: f64 = (0..self.len()).filter(|&i| known[i]).map(|i| 1.0 / f64::from(maps.count[i])).sum();
         let mut value = vec![[0.0f32; 2]; self.len()];
         let mut mean = [0.0; 2];
         let (mut z, mut scratch) = (vec![C::default(); self.len()], vec![C::default(); fft.scratch_len()]);
@@ -126,9 +129,7 @@ impl CellBox {
             let each = |i: usize| maps.sum[i][channel] / maps.count[i];
             mean[channel] = (0..self.len()).filter(|&i| known[i]).map(|i| f64::from(each(i))).sum::<f64>() / seen;
             let m = mean[channel] as f32;
-            let mut map: Vec<f32> = (0..self.len()).map(|i| if known[i] { each(i) - m } else { 0.0 }).collect();
-            fill(self.size, &mut map, known.iter().map(|&k| f32::from(u8::from(k))).collect());
-            z.iter_mut().zip(&map).for_each(|(z, v)| *z = C::new(*v, 0.0));
+            z.iter_mut().enumerate().for_each(|(i, z)| *z = C::new(if known[i] { each(i) - m } else { 0.0 }, 0.0));
             fft.forward(&mut z, &mut scratch);
             let floor = (variance[channel] * noise).max(f64::MIN_POSITIVE) as f32;
             let power: Vec<f32> = z.iter().map(|z| z.norm_sqr() / floor).collect();
@@ -143,7 +144,14 @@ impl CellBox {
 
     /// Σ over cells of [t h − ½ t² n]/σ² of both maps, h less the mean of all, for the template moved by each of the lattice vectors; `cells` are those for which every vector
     /// leads to a cell of known template.
-    pub fn scores(&self, t: &CellTemplate, maps: &CellMaps, cells: &[u32], vectors: &[[i32; 2]], weight: [f64; 2]) -> Vec<f64> {
+    pub fn scores(
+        &self,
+        t: &CellTemplate,
+        maps: &CellMaps,
+        cells: &[u32],
+        vectors: &[[i32; 2]],
+        weight: [f64; 2],
+    ) -> Vec<f64> {
         let (w, mean) = (weight.map(|w| w as f32), t.mean.map(|m| m as f32));
         let one = |r: &[i32; 2]| {
             let back = self.offset(*r);
@@ -164,7 +172,14 @@ impl CellBox {
     }
 
     /// Σ (t_R − t_0)² n/σ² for every vector R, against the first.
-    pub fn distances(&self, t: &CellTemplate, maps: &CellMaps, cells: &[u32], vectors: &[[i32; 2]], weight: [f64; 2]) -> Vec<f64> {
+    pub fn distances(
+        &self,
+        t: &CellTemplate,
+        maps: &CellMaps,
+        cells: &[u32],
+        vectors: &[[i32; 2]],
+        weight: [f64; 2],
+    ) -> Vec<f64> {
         let w = weight.map(|w| w as f32);
         let at = |i: u32, r: [i32; 2]| t.value[(i as isize - self.offset(r)) as usize];
         let one = |r: &[i32; 2]| {
@@ -213,68 +228,132 @@ impl CellMaps {
     }
 }
 
-/// Cells without weight get the mean of what lies around them, from ever coarser grids.
-fn fill(size: [usize; 2], map: &mut [f32], weight: Vec<f32>) {
-    if size[0] < 2 && size[1] < 2 || weight.iter().all(|w| *w > 0.0) {
-        return;
-    }
-    let coarse = size.map(|n| n.div_ceil(2));
-    let (mut sum, mut w) = (vec![0.0f32; coarse[0] * coarse[1]], vec![0.0f32; coarse[0] * coarse[1]]);
-    let to = |i: usize| i / size[1] / 2 * coarse[1] + i % size[1] / 2;
-    for (i, (v, n)) in map.iter().zip(&weight).enumerate() {
-        sum[to(i)] += v * n;
-        w[to(i)] += n;
-    }
-    for (s, w) in sum.iter_mut().zip(&mut w) {
-        *s = if *w > 0.0 { *s / *w } else { 0.0 };
-        *w = w.min(1.0);
-    }
-    fill(coarse, &mut sum, w);
-    for (i, v) in map.iter_mut().enumerate().filter(|(i, _)| weight[*i] == 0.0) {
-        *v = sum[to(i)];
-    }
-}
-
-/// mx/(1 + mx) of every coefficient, from |T|² in units of the noise.
+/// mx/(1 + mx) of every coefficient, from |T|² in units of the noise; 0 where a mean over neighbours is less than six (square) or five (ray) standard deviations above
+/// noise (a little more than four, since a field that fills half of the box makes neighbours alike): of ten thousand coefficients of noise about one passes. What passes beyond that is compared with noise, and buries the little that tells lattice vectors apart.
 fn gains(size: [usize; 2], power: &[f32]) -> Vec<f32> {
     let [ny, nx] = size;
-    let at = |y: isize, x: isize| power[y.rem_euclid(ny as isize) as usize * nx + x.rem_euclid(nx as isize) as usize];
-    let mut out = vec![0.0f32; power.len()];
-    // Sums of five along rows, then of five such.
+    // Indices of a torus: at most one turn away.
+    let wrap = |k: isize, n: usize| {
+        let n = n as isize;
+        (if k < 0 {
+            k + n
+        } else if k >= n {
+            k - n
+        } else {
+            k
+        }) as usize
+    };
     let mut rows = vec![0.0f32; power.len()];
-    for y in 0..ny {
-        for x in 0..nx {
-            rows[y * nx + x] = (-2..=2).map(|d| at(y as isize, x as isize + d)).sum();
+    for (out, row) in rows.chunks_mut(nx).zip(power.chunks(nx)) {
+        for (x, o) in out.iter_mut().enumerate() {
+            *o = (-2..=2).map(|d| row[wrap(x as isize + d, nx)]).sum();
         }
     }
+    let mut out = vec![0.0f32; power.len()];
     for y in 0..ny {
         let ky = frequency_index(y, ny);
+        let five = [-2, -1, 0, 1, 2].map(|d| wrap(y as isize + d, ny) * nx);
         for x in 0..nx {
             let kx = frequency_index(x, nx);
-            let square = (-2..=2).map(|d: isize| rows[(y as isize + d).rem_euclid(ny as isize) as usize * nx + x]).sum::<f32>();
-            // The mean has been taken off: it says nothing about its neighbours.
-            let square = square / 25.0 - 1.0;
-            let mut mx = if square > 2.0 / 5.0 { square } else { 0.0 };
+            let square = five.iter().map(|r| rows[r + x]).sum::<f32>() / 25.0 - 1.0;
+            let mut mx = if square > 1.2 { square } else { 0.0 };
             let length = (ky as f32).hypot(kx as f32);
             if length > 6.0 {
                 let (u, v) = (ky as f32 / length, kx as f32 / length);
                 let mut sum = 0.0;
-                for along in -7i8..=7 {
-                    for across in -1i8..=1 {
-                        let (s, c) = (f32::from(along), f32::from(across));
-                        let p = [ky as f32 + s * u - c * v, kx as f32 + s * v + c * u];
-                        sum += at(p[0].round() as isize, p[1].round() as isize);
-                    }
+                for t in -RAY..=RAY {
+                    let p =
+                        [y as isize + (t as f32 * u).round() as isize, x as isize + (t as f32 * v).round() as isize];
+                    sum += power[wrap(p[0], ny) * nx + wrap(p[1], nx)];
                 }
-                let ray = sum / 45.0 - 1.0;
-                if ray > 0.4 {
+                let ray = sum / (2 * RAY + 1) as f32 - 1.0;
+                if ray > 1.0 {
                     mx = mx.max(ray);
                 }
             }
-            // One alone may stand out of all: e^{-12} of the noise does.
-            mx = mx.max(power[y * nx + x] - 12.0);
+            // One alone may stand out of all.
+            if power[y * nx + x] > 15.0 {
+                mx = mx.max(power[y * nx + x] - 1.0);
+            }
             out[y * nx + x] = mx / (1.0 + mx);
         }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng;
+
+    fn grid(dims: [usize; 2], track: &[[f64; 2]]) -> (PlaneLattice, CellBox) {
+        let lattice = PlaneLattice { origin: [0.0; 2], a: [-0.6, 6.2], b: [7.3, 1.1] };
+        (lattice, CellBox::new(dims, &lattice, track, 20.0).unwrap())
+    }
+
+    #[test]
+    fn every_pixel_is_counted_in_its_cell() {
+        let (dims, d) = ([40, 50], [3.4, -2.2]);
+        let (lattice, grid) = grid(dims, &[d]);
+        let image: Vec<f32> = (0..2000).map(|i| (i * 37 % 11) as f32).collect();
+        let pattern: Vec<f32> = (0..256).map(|i| (i % 5) as f32 - 2.0).collect();
+        let got = grid.take(&image, 2.0, d, &pattern, 4);
+        let mut want = vec![[0.0f64; 2]; grid.len()];
+        for (i, v) in image.iter().enumerate() {
+            let u = lattice.fraction([(i / 50) as f64 - d[0], (i % 50) as f64 - d[1]]);
+            let [p, q] = u.map(|u| ((u - u.floor()) * 16.0) as usize % 16);
+            let [a, b] = [0, 1].map(|a| (u[a].floor() as i64 - grid.first[a]) as usize);
+            let cell = &mut want[a * grid.size[1] + b];
+            let v = f64::from(*v) - 2.0;
+            *cell = [cell[0] + v, cell[1] + v * f64::from(pattern[p * 16 + q])];
+        }
+        for (g, w) in got.iter().zip(&want) {
+            assert!((0..2).all(|c| (f64::from(g[c]) - w[c]).abs() < 1e-3), "{g:?} {w:?}");
+        }
+    }
+
+    /// Cells of noise and a step of brightness: the score is highest where the step is, and what noise alone is expected to hold is nothing.
+    #[test]
+    fn a_step_is_found_where_it_is_and_noise_holds_nothing() {
+        let dims = [300, 300];
+        let (lattice, grid) = grid(dims, &[[0.0; 2]]);
+        let cells = grid.whole([0.0; 2]);
+        let mut r = rng::stream(2, 0);
+        let mut frames = |height: f64, moved: f64, n: usize| {
+            let mut maps = grid.empty();
+            for _ in 0..n {
+                let sum: Vec<[f32; 2]> = (0..grid.len())
+                    .map(|i| {
+                        let at = [i / grid.size[1], i % grid.size[1]];
+                        let u = [0, 1].map(|a| (at[a] as i64 + grid.first[a]) as f64);
+                        let x = lattice.at(u)[1];
+                        let step = if x > 140.0 + moved { height } else { 0.0 };
+                        [(step + rng::normal(&mut r)) as f32, rng::normal(&mut r) as f32]
+                    })
+                    .collect();
+                maps.add_frame(&grid, &sum, &cells, [0; 2]);
+            }
+            maps
+        };
+        let fft = Fft2::<f32>::new(grid.size).unwrap();
+        let vectors = [[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]];
+        let (all, piece) = (frames(0.3, 0.0, 40), frames(0.3, 0.0, 10));
+        let t = grid.template(&all, [1.0; 2], &fft);
+        let at = grid.common(&t, &piece, &vectors);
+        let scores = grid.scores(&t, &piece, &at, &vectors, [1.0; 2]);
+        let distances = grid.distances(&t, &piece, &at, &vectors, [1.0; 2]);
+        // Moved by a, 6.2 pixels along x: a column of cells for each; half the distance's square is what is lost on average, ± its root.
+        for i in 1..3 {
+            let lost = scores[0] - scores[i];
+            assert!(
+                lost > 0.0 && (lost - 0.5 * distances[i]).abs() < 4.0 * distances[i].sqrt(),
+                "{lost} {distances:?}"
+            );
+        }
+        assert!(distances[1] > 10.0, "{distances:?}");
+        let t = grid.template(&frames(0.0, 0.0, 40), [1.0; 2], &fft);
+        let at = grid.common(&t, &piece, &vectors);
+        let nothing = grid.distances(&t, &piece, &at, &vectors, [1.0; 2]);
+        assert!(nothing.iter().all(|d| *d < 1.0), "{nothing:?}");
+    }
 }

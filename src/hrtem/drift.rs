@@ -323,7 +323,7 @@ fn on_lattice(
     filter: &AmplitudeFilter,
     observe: Observer<'_>,
 ) -> Result<Option<Drift>, Error> {
-    let (par, dims, n) = (&params.par, filter.dims, filter.frames);
+    let (par, dims) = (&params.par, filter.dims);
     let fold = LatticeFold::new(lattice, params.band);
     let noise: Vec<f64> = fold.k.iter().map(|&k| filter.noise_at(k)).collect();
     let mut components = Components::new(fold.k.clone(), fold.frames(source, &noise, None, par)?);
@@ -331,7 +331,15 @@ fn on_lattice(
     let grid = SearchGrid::new(params.reach(dims), highest);
     let track = start.track.clone();
     let mut fit = drift_lattice::follow(
-        &mut components, &fold.index, lattice, track, grid, &params.smooth, params.iterations, par, observe,
+        &mut components,
+        &fold.index,
+        lattice,
+        track,
+        grid,
+        &params.smooth,
+        params.iterations,
+        par,
+        observe,
     )?;
     fit.iterations += start.iterations;
     if fit.evidence < SHARE * evidence {
@@ -351,7 +359,15 @@ fn on_lattice(
         components = Components::new(fold.k.clone(), fold.frames(source, &noise, Some((&weights, &fit.track)), par)?);
         let (track, iterations) = (fit.track.clone(), fit.iterations);
         fit = drift_lattice::follow(
-            &mut components, &fold.index, lattice, track, grid, &params.smooth, params.iterations, par, observe,
+            &mut components,
+            &fold.index,
+            lattice,
+            track,
+            grid,
+            &params.smooth,
+            params.iterations,
+            par,
+            observe,
         )?;
         fit.iterations += iterations;
     }
@@ -389,7 +405,7 @@ fn place_pieces(
     let mut pattern = fold.pattern(&(0..noise.len()).map(shrunk).collect::<Vec<_>>());
     let rms = (pattern.iter().map(|c| c * c).sum::<f32>() / pattern.len() as f32).sqrt().max(f32::MIN_POSITIVE);
     pattern.iter_mut().for_each(|c| *c /= rms);
-    let margin = (2.0 * params.reach(dims)).min(ny.min(nx) as f64 / 6.0);
+    let margin = (1.25 * params.reach(dims)).min(ny.min(nx) as f64 / 6.0);
     let cells = CellBox::new(dims, lattice, track, margin)?;
     params.limits.check((cells.len() as u64).saturating_mul(8 * n as u64))?;
     let maps = map_frames(source, par, |f, image, mean| cells.take(image, mean, track[f], &pattern, fold.bits))?;

@@ -62,11 +62,8 @@ fn summit(dims: [usize; 2], total: &[C], k: [isize; 2]) -> [f64; 2] {
     let at = |y: isize, x: isize| -> Complex<f64> {
         let row = |y: isize| y.rem_euclid(dims[0] as isize) as usize;
         let x = if x.unsigned_abs() >= half { x - x.signum() * dims[1] as isize } else { x };
-        let z = if x >= 0 {
-            total[row(y) * half + x as usize]
-        } else {
-            total[row(-y) * half + x.unsigned_abs()].conj()
-        };
+        let z =
+            if x >= 0 { total[row(y) * half + x as usize] } else { total[row(-y) * half + x.unsigned_abs()].conj() };
         Complex::new(f64::from(z.re), f64::from(z.im))
     };
     let side = (2 * NEIGHBOURS + 1) as usize;
@@ -197,5 +194,91 @@ fn images(lattice: &PlaneLattice, x: [f64; 2], near: [f64; 2], reach: f64, mut p
     }
     if !found {
         put(nearest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fft::RealFft2;
+    use crate::observe::silent;
+    use crate::rng;
+
+    fn lattice() -> PlaneLattice {
+        PlaneLattice { origin: [0.0; 2], a: [-1.6, 15.2], b: [20.3, 2.1] }
+    }
+
+    #[test]
+    fn a_lattice_between_the_coefficients_is_found_to_a_hundredth_of_a_pixel_over_the_field() {
+        let dims = [120, 160];
+        let dual = lattice().reciprocal();
+        let waves = [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0], [2.0, -1.0], [1.0, 3.0], [0.0, 4.0]];
+        let mut image: Vec<f32> = (0..dims[0] * dims[1])
+            .map(|i| {
+                let r = [(i / dims[1]) as f64, (i % dims[1]) as f64];
+                let one = |(n, h): (usize, &[f64; 2])| {
+                    let g = dual.at(*h);
+                    (std::f64::consts::TAU * (g[0] * r[0] + g[1] * r[1]) + n as f64).cos()
+                };
+                waves.iter().enumerate().map(one).sum::<f64>() as f32
+            })
+            .collect();
+        let fft = RealFft2::<f32>::new(dims).unwrap();
+        let mut spectrum = vec![C::default(); dims[0] * (dims[1] / 2 + 1)];
+        fft.forward(&mut image, &mut spectrum, &mut vec![C::default(); fft.scratch_len()]);
+        let peaks: Vec<([isize; 2], f64, f64)> = waves
+            .iter()
+            .map(|h| {
+                let g = dual.at(*h);
+                let g = if g[1] < 0.0 { g.map(|v| -v) } else { g };
+                ([0, 1].map(|a| (g[a] * dims[a] as f64).round() as isize), 1.0, 100.0)
+            })
+            .collect();
+        let found = find(dims, &spectrum, &peaks).unwrap();
+        // Eight cells from one end to the other; side lobes of the other waves move a peak by about a hundredth of a step.
+        for (x, y) in [(found.a, lattice().a), (found.b, lattice().b)] {
+            let error = (x[0] - y[0]).hypot(x[1] - y[1]).min((x[0] + y[0]).hypot(x[1] + y[1]));
+            assert!(error < 0.02, "{found:?}");
+        }
+        // Two peaks that no lattice of this size explains are none.
+        assert!(find(dims, &spectrum, &peaks[..1]).is_none());
+    }
+
+    /// Twenty frames to either side of the middle: nothing but the prior tells lattice vectors apart, and a smooth track stays smooth.
+    #[test]
+    fn a_smooth_track_takes_no_lattice_vector() {
+        let (dual, n) = (lattice().reciprocal(), 40);
+        let index: Vec<[i32; 2]> = (0..4).flat_map(|h| (-3..4).map(move |k| [h, k])).filter(|i| *i > [0, 0]).collect();
+        let k: Vec<[f64; 2]> = index.iter().map(|h| dual.at(h.map(f64::from))).collect();
+        let mut r = rng::stream(4, 0);
+        let mut z = || {
+            let (a, b) = rng::normal_pair(&mut r);
+            Complex::new(a, b) * std::f64::consts::FRAC_1_SQRT_2
+        };
+        let pattern: Vec<Complex<f64>> = k.iter().map(|_| z() * 2.0).collect();
+        let truth: Vec<[f64; 2]> = (0..n).map(|f| [0.8 * f64::from(f), 0.5 * f64::from(f)]).collect();
+        let frame = |d: &[f64; 2]| {
+            let one = |(k, p): (&[f64; 2], &Complex<f64>)| {
+                let y = p * cis(-std::f64::consts::TAU * (k[0] * d[0] + k[1] * d[1])) + z();
+                C::new(y.re as f32, y.im as f32)
+            };
+            k.iter().zip(&pattern).map(one).collect()
+        };
+        let y: Vec<Vec<C>> = truth.iter().map(frame).collect();
+        let mut c = Components::new(k, y);
+        let grid = SearchGrid::new(40.0, 0.2);
+        // Begins with every other run of frames a lattice vector off.
+        let start: Vec<[f64; 2]> = truth
+            .iter()
+            .enumerate()
+            .map(|(f, d)| if f / 10 % 2 == 0 { *d } else { [d[0] + 20.3, d[1] + 2.1] })
+            .collect();
+        let prior = SmoothTrack::default();
+        let fit = follow(&mut c, &index, &lattice(), start, grid, &prior, 10, &Par::seq(), &mut silent).unwrap();
+        let first = [fit.track[0][0] - truth[0][0], fit.track[0][1] - truth[0][1]];
+        for (d, t) in fit.track.iter().zip(&truth) {
+            let e = (d[0] - t[0] - first[0]).hypot(d[1] - t[1] - first[1]);
+            assert!(e < 2.0, "{e}");
+        }
     }
 }

@@ -122,8 +122,7 @@ impl LatticeFold {
         let most = self.index.iter().map(|i| i[1].abs()).max().unwrap_or(0);
         // Along the second axis first, for all k, then along the first.
         let width = (2 * most + 1) as usize;
-        let turns: Vec<Vec<Complex<f64>>> =
-            (-most..=most).map(|k| (0..side).map(|i| turn(k, i)).collect()).collect();
+        let turns: Vec<Vec<Complex<f64>>> = (-most..=most).map(|k| (0..side).map(|i| turn(k, i)).collect()).collect();
         let mut rows = vec![Complex::default(); side * width];
         for (out, row) in rows.chunks_mut(width).zip(table.chunks(side)) {
             for (o, t) in out.iter_mut().zip(&turns) {
@@ -171,5 +170,67 @@ impl LatticeFold {
         }
         let mean = out.iter().sum::<f64>() / out.len() as f64;
         out.iter().map(|v| (v - mean) as f32).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng;
+    use crate::tensor::Tensor;
+
+    #[test]
+    fn coefficients_are_those_of_the_direct_sum() {
+        let lattice = PlaneLattice { origin: [0.0; 2], a: [-1.6, 15.2], b: [20.3, 2.1] };
+        let fold = LatticeFold::new(&lattice, [0.01, 0.2]);
+        let (ny, nx) = (90, 70);
+        // Something that repeats, so that the sums are large, and noise.
+        let mut r = rng::stream(1, 0);
+        let wave = |y: f64, x: f64| -> f64 {
+            fold.k.iter().take(8).map(|g| (std::f64::consts::TAU * (g[0] * y + g[1] * x)).cos()).sum()
+        };
+        let frames = Tensor::from_fn(&[2, ny, nx], |i| {
+            (wave(i[1] as f64, i[2] as f64) + 0.1 * rng::normal(&mut r) + 3.0) as f32
+        });
+        let ones = vec![1.0; fold.k.len()];
+        let track = [[0.0, 0.0], [3.3, -5.1]];
+        let weights = CellWeights { first: [-20; 2], size: [40; 2], weight: vec![1.0; 1600] };
+        let plain = fold.frames(&frames, &ones, None, &Par::seq()).unwrap();
+        let moving = fold.frames(&frames, &ones, Some((&weights, &track)), &Par::seq()).unwrap();
+        for f in 0..2 {
+            let image = frames.row(f);
+            let mean = image.iter().map(|&v| f64::from(v)).sum::<f64>() / image.len() as f64;
+            let scale = image.iter().map(|&v| (f64::from(v) - mean).powi(2)).sum::<f64>();
+            for (j, g) in fold.k.iter().enumerate() {
+                let direct: Complex<f64> = (0..ny * nx)
+                    .map(|i| {
+                        let turn = g[0] * (i / nx) as f64 + g[1] * (i % nx) as f64;
+                        cis(-std::f64::consts::TAU * turn) * (f64::from(image[i]) - mean)
+                    })
+                    .sum();
+                // A point of the table is at most a sixteenth of the finest period wide: phases within ± π/16.
+                for y in [plain[f][j], moving[f][j]] {
+                    let error = (Complex::new(f64::from(y.re), f64::from(y.im)) - direct).norm();
+                    assert!(error < 0.03 * (scale * (ny * nx) as f64).sqrt() / 2.0, "{j} {y} {direct}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_pattern_is_the_sum_it_stands_for() {
+        let lattice = PlaneLattice { origin: [0.0; 2], a: [0.0, 9.0], b: [8.0, 1.0] };
+        let fold = LatticeFold::new(&lattice, [0.01, 0.3]);
+        let c: Vec<Complex<f64>> = (0..fold.index.len()).map(|i| cis(i as f64) / (1.0 + i as f64)).collect();
+        let side = 1usize << fold.bits;
+        let pattern = fold.pattern(&c);
+        for (u, v) in [(0, 0), (3, 5), (side - 1, 7)] {
+            let at = [u, v].map(|i| (i as f64 + 0.5) / side as f64);
+            let term = |(i, c): (&[i32; 2], &Complex<f64>)| {
+                (c * cis(std::f64::consts::TAU * (f64::from(i[0]) * at[0] + f64::from(i[1]) * at[1]))).re
+            };
+            let sum: f64 = fold.index.iter().zip(&c).map(term).sum();
+            assert!((sum - f64::from(pattern[u * side + v])).abs() < 1e-5);
+        }
     }
 }

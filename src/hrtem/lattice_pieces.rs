@@ -50,7 +50,6 @@ pub(super) struct Assembly<'a> {
 #[derive(Clone, Debug, Default)]
 struct Block {
     frames: Range<usize>,
-    /// Lattice vectors of its frames relative to the block's, all equal but where a jump was found within.
     sum: Option<CellMaps>,
     /// Which piece it is of.
     piece: usize,
@@ -170,9 +169,7 @@ impl<'a> Assembly<'a> {
                 out.push(Block { frames: edge(i)..edge(i + 1), sum: None, piece });
             }
         }
-        let sums = self.par.map(out.len(), |b| {
-            Some(self.merged(out[b].frames.clone(), at, at[out[b].frames.start]))
-        });
+        let sums = self.par.map(out.len(), |b| Some(self.merged(out[b].frames.clone(), at, at[out[b].frames.start])));
         out.iter_mut().zip(sums).for_each(|(b, s)| b.sum = s);
         out
     }
@@ -237,9 +234,7 @@ impl<'a> Assembly<'a> {
                 (d[0] - middle[0]).abs().max((d[1] - middle[1]).abs()) <= self.largest
             };
             let list = self.vectors.iter().zip(scores);
-            items.push(
-                list.map(|(r, s)| (place(*r, drift), if inside(*r) { *s } else { *s - 1e3 })).collect(),
-            );
+            items.push(list.map(|(r, s)| (place(*r, drift), if inside(*r) { *s } else { *s - 1e3 })).collect());
         }
         if range.end < blocks.len()
             && let Some(r) = at[range.end]
@@ -249,9 +244,7 @@ impl<'a> Assembly<'a> {
         }
         let path = best_candidates(&items, &self.prior);
         let worth: f64 = path.iter().zip(&items).map(|(&i, c)| c[i].1).sum::<f64>()
-            - (1..items.len())
-                .map(|i| self.prior.cost(items[i - 1][path[i - 1]].0, items[i][path[i]].0))
-                .sum::<f64>();
+            - (1..items.len()).map(|i| self.prior.cost(items[i - 1][path[i - 1]].0, items[i][path[i]].0)).sum::<f64>();
         let chosen = path[lead..lead + range.len()].iter().map(|&i| self.vectors[i]).collect();
         (chosen, worth)
     }
@@ -279,23 +272,32 @@ impl<'a> Assembly<'a> {
             piece.zip(chosen).for_each(|(b, r)| at[b] = Some(r));
             if down { low -= 1 } else { high += 1 }
         }
+        let mut at: Vec<[i32; 2]> = at.into_iter().map(Option::unwrap_or_default).collect();
+        let worth = self.settle(blocks, pieces, &mut at, middle);
+        (at, worth)
+    }
+
+    /// One piece after the other against all others, until none moves; and what the whole is worth.
+    fn settle(&self, blocks: &[Block], pieces: &[Range<usize>], at: &mut [[i32; 2]], middle: [f64; 2]) -> f64 {
         let mut worth = 0.0;
+        let mut placed: Vec<Option<[i32; 2]>> = at.iter().copied().map(Some).collect();
         for _ in 0..if pieces.len() > 1 { 5 } else { 0 } {
             let mut changed = false;
             worth = 0.0;
             for piece in pieces {
-                let (chosen, value) = self.place(blocks, &at, piece.clone(), middle);
+                let (chosen, value) = self.place(blocks, &placed, piece.clone(), middle);
                 worth += value;
                 for (b, r) in piece.clone().zip(chosen) {
-                    changed |= at[b] != Some(r);
-                    at[b] = Some(r);
+                    changed |= placed[b] != Some(r);
+                    placed[b] = Some(r);
                 }
             }
             if !changed {
                 break;
             }
         }
-        (at.into_iter().map(Option::unwrap_or_default).collect(), worth)
+        at.iter_mut().zip(placed).for_each(|(a, p)| *a = p.unwrap_or_default());
+        worth
     }
 
     /// The vector of every frame.
@@ -315,13 +317,21 @@ impl<'a> Assembly<'a> {
                 b.frames.clone().for_each(|f| at[f] = r);
             }
         }
-        for _ in 0..3 {
-            let next = self.frame_by_frame(&at);
-            let same = next == at;
-            at = next;
-            if same {
+        // Frames may change sides at a jump, and jumps that a lattice vector hides come out; then all pieces once more, one after the other.
+        for _ in 0..2 {
+            let mut next = self.frame_by_frame(&at);
+            if next == at {
                 break;
             }
+            let blocks = self.blocks(&next);
+            let pieces = ranges(blocks.iter().map(|b| b.piece));
+            let mut placed: Vec<[i32; 2]> = blocks.iter().map(|b| next[b.frames.start]).collect();
+            let middle = self.moved(n / 2, next[n / 2]);
+            self.settle(&blocks, &pieces, &mut placed, middle);
+            for (b, r) in blocks.iter().zip(placed) {
+                b.frames.clone().for_each(|f| next[f] = r);
+            }
+            at = next;
         }
         let (pieces, template) = self.verdicts(&at);
         Placed { track: (0..n).map(|f| self.moved(f, at[f])).collect(), pieces, template }
@@ -383,11 +393,8 @@ impl<'a> Assembly<'a> {
                 let moved = |f: usize| self.moved(f, [at[f][0] + shift[0], at[f][1] + shift[1]]);
                 let still = |f: usize| self.moved(f, at[f]);
                 let before = frames.start.checked_sub(1).map_or(0.0, |f| self.prior.cost(still(f), moved(f + 1)));
-                let after = if frames.end < at.len() {
-                    self.prior.cost(moved(frames.end - 1), still(frames.end))
-                } else {
-                    0.0
-                };
+                let after =
+                    if frames.end < at.len() { self.prior.cost(moved(frames.end - 1), still(frames.end)) } else { 0.0 };
                 scores[i] - before - after
             };
             let own = value(0);
