@@ -228,8 +228,11 @@ impl CellMaps {
     }
 }
 
-/// mx/(1 + mx) of every coefficient, from |T|² in units of the noise; 0 where a mean over neighbours is less than six (square) or five (ray) standard deviations above
-/// noise (a little more than four, since a field that fills half of the box makes neighbours alike): of ten thousand coefficients of noise about one passes. What passes beyond that is compared with noise, and buries the little that tells lattice vectors apart.
+/// mx/(1 + mx) of every coefficient, from |T|² in units of the noise.
+///
+/// 0 where the mean over neighbours is less than six (square) or five (ray) standard deviations above noise, a little more
+/// than four for a field that fills half of the box, whose neighbours are alike: a few of ten thousand coefficients of noise
+/// pass. More of them would bury the little that tells lattice vectors apart.
 fn gains(size: [usize; 2], power: &[f32]) -> Vec<f32> {
     let [ny, nx] = size;
     // Indices of a torus: at most one turn away.

@@ -121,10 +121,12 @@ pub struct Drift {
 /// I_f(r) = I(r − d_f) + noise   ⇔   F_f(k) = F(k) e^{−2πi k·d_f} + noise
 /// ```
 ///
-/// With the amplitude filter, the frames are read four times, and of each no more is kept than the selected coefficients and small neighbourhoods of the strongest reflections. The
-/// likelihood of a frame's drift against the mean of all others is mapped on a grid; the track is the best over all maps under
-/// a smooth prior with jumps ([`SmoothTrack`]); it is repeated from three starting frames, of which the track of the greatest evidence is kept. A crystal leaves the track
-/// ambiguous by lattice vectors, which [`LatticeAmbiguity`] resolves.
+/// With the amplitude filter, the frames are read three times for the coefficients that stand out, of which a few hundred are
+/// kept. The likelihood of a frame's drift against the mean of all others is mapped on a grid; the track is the best over
+/// all maps under a smooth prior with jumps ([`SmoothTrack`]); it is repeated from three starting frames, of which the track
+/// of the greatest evidence is kept. Where the reflections of the aligned sum have one lattice, the frames are folded into one
+/// cell, the track follows from the reflections modulo the lattice, and [`LatticeAmbiguity`] says what decides between
+/// tracks that differ by lattice vectors; [`Drift::pieces`] says how sure that is.
 ///
 /// Where no coefficient stands out, the track is zero and the confidence too.
 ///

@@ -9,7 +9,8 @@
 //! [`expected_pattern`] simulate such patterns.
 //!
 //! **Drift** (`docs/drift.md`) of series of frames that each hold next to nothing: [`align_frames`] with the
-//! [`AmplitudeFilter`], correlation or maximum likelihood under a [`SmoothTrack`] prior; [`SubframeMotion`];
+//! [`AmplitudeFilter`], correlation or maximum likelihood under a [`SmoothTrack`] prior, each [`DriftPiece`] with its
+//! probability; [`SubframeMotion`];
 //! [`aligned_sum`] with [`FrameWeights`] by a curve or by the fading of each reflection ([`reflection_fading`],
 //! [`critical_dose`]); [`sum_quality`] says what was won.
 //!
