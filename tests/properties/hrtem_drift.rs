@@ -54,7 +54,9 @@ fn no_lattice_vector_is_taken_where_nothing_jumped() {
         let found = align_frames(&frames, &p, &mut silent).unwrap();
         let rms = crystal.error(&found.track, &track, false);
         println!("{ambiguity:?}: {rms:.3} px, bound {:.3}", crystal.bound(0.042));
-        assert!(rms <= f64::max(0.2, 1.5 * crystal.bound(0.042)), "{ambiguity:?}: {rms}");
+        // Without the maps of the crystal, the noise of the vacuum, two thirds of the field, is not left out; a single frame that took a vector would come to 1.
+        let most = if ambiguity == LatticeAmbiguity::Smooth { 2.5 } else { 1.5 };
+        assert!(rms <= f64::max(0.2, most * crystal.bound(0.042)), "{ambiguity:?}: {rms}");
     }
 }
 
