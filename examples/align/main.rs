@@ -37,11 +37,14 @@ Without STACK, a series of UiO-66 [110] is simulated: --frames frames that drift
   --side N          pixels of a side (default 2048)
   --electrons E     electrons a pixel and frame (default 0.033)
   --contrast S      standard deviation of the relative intensity of the crystal (default 0.05)
-  --scene S         infinite, corner, faint-corner or defect (default corner)
+  --scene S         infinite, corner, faint-corner, defect or spot (default corner)
   --jumps N         jumps of 8 to 20 pixels (default 3)
   --seed S          seed (default 1)
 
-  --study S         dose: methods over dose and drift; fractionation: 5 s in 1, 5, 10 and 100 frames; speed
+  --study S         dose: methods over dose and drift; merged: slow drift, frames merged before correlation;
+                    absolute: tracks not modulo the lattice; fractionation: 5 s in 1, 5, 10 and 100 frames; speed
+  --drift P         drift of the study merged in pixels (default 5)
+  --seeds N         series of each scene of the study absolute (default 3)
   --threads N       threads (default: all cores)
   --out DIR         where the PNG and the arrays (.npy) go (default out/align)
 
@@ -62,6 +65,8 @@ fn main() -> Result<(), Failure> {
         "jumps",
         "seed",
         "study",
+        "drift",
+        "seeds",
         "threads",
         "out",
     ];
@@ -152,6 +157,9 @@ fn work(
         "threshold_z": drift.filter.as_ref().map(|f| f.threshold),
         "track_px": drift.track,
         "confidence_lowest": drift.confidence.iter().copied().fold(1.0, f64::min),
+        "pieces": drift.pieces.iter().map(|p| serde_json::json!({
+            "frames": [p.frames.start, p.frames.end], "confidence": p.confidence, "separation": p.separation,
+        })).collect::<Vec<_>>(),
         "uncertainty_px": drift.uncertainty.iter().sum::<f64>() / drift.uncertainty.len() as f64,
         "reflections": [before.reflections, after.reflections],
         "finest_reflection_A": finest,

@@ -32,6 +32,7 @@ impl Simulation {
             "corner" => Scene::Corner,
             "faint-corner" => Scene::FaintCorner,
             "defect" => Scene::Defect,
+            "spot" => Scene::Spot,
             other => return Err(format!("--scene {other} (see --help)").into()),
         };
         let side = options.get("side", 2048)?;

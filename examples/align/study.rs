@@ -19,6 +19,8 @@ use super::support::{Failure, Options, peak_bytes};
 pub fn run(name: &str, options: &Options, out: &Path, par: &Par) -> Result<(), Failure> {
     match name {
         "dose" => dose(options, out, par),
+        "merged" => merged(options, par),
+        "absolute" => absolute(options, par),
         "fractionation" => fractionation(options, out, par),
         "speed" => speed(options, par),
         other => Err(format!("--study {other} (see --help)").into()),
@@ -53,10 +55,15 @@ fn dose(options: &Options, out: &Path, par: &Par) -> Result<(), Failure> {
                 let params = DriftParams { method, merge, iterations: 6, par: par.clone(), ..DriftParams::default() };
                 let found = align_frames(&frames, &params, &mut silent)?;
                 let rms = crystal.error(&found.track, &track, true);
-                eprintln!("{electrons} e/px, drift {length} px, {jumps} jumps, {name}: {rms:.3} px");
+                let bound = crystal.bound(electrons);
+                eprintln!(
+                    "{electrons} e/px, drift {length} px, {jumps} jumps, {name}: {rms:.3} px, {:.2} of the bound",
+                    rms / bound
+                );
                 curves[i].push(rms);
                 rows.push(serde_json::json!({
                     "electrons_per_px": electrons, "drift_px": length, "jumps": jumps, "method": name, "rms_px": rms,
+                    "cramer_rao_px": bound,
                 }));
             }
             curves[methods.len()].push(crystal.bound(electrons));
@@ -84,6 +91,87 @@ fn dose(options: &Options, out: &Path, par: &Par) -> Result<(), Failure> {
     println!(
         "{}",
         serde_json::json!({ "rows": rows, "cramer_rao_px": bounds, "side": side, "frames": n, "contrast": contrast, "png": png.display().to_string() })
+    );
+    Ok(())
+}
+
+/// Slow drift without jumps and a weak defect: frames that have to be merged by tens before they can be correlated, and what each track leaves of the defect.
+fn merged(options: &Options, par: &Par) -> Result<(), Failure> {
+    let (side, n): (usize, usize) = (options.get("side", 2048)?, options.get("frames", 120)?);
+    let (electrons, contrast): (f64, f64) = (options.get("electrons", 0.033)?, options.get("contrast", 0.07)?);
+    let (seed, length): (u64, f64) = (options.get("seed", 1)?, options.get("drift", 5.0)?);
+    let crystal = uio66([side; 2], contrast, Scene::Spot, par)?;
+    let track = drift(n, length, 0, seed);
+    let frames = crystal.frames(&track, electrons, seed, par)?;
+    let methods = [
+        ("amplitude filter", DriftMethod::AmplitudeFilter, 1),
+        ("cross-correlation", DriftMethod::CrossCorrelation, 1),
+        ("cross-correlation, 5 merged", DriftMethod::CrossCorrelation, 5),
+        ("cross-correlation, 10 merged", DriftMethod::CrossCorrelation, 10),
+        ("cross-correlation, 20 merged", DriftMethod::CrossCorrelation, 20),
+        ("phase correlation", DriftMethod::PhaseCorrelation, 1),
+        ("phase correlation, 10 merged", DriftMethod::PhaseCorrelation, 10),
+    ];
+    let sums = AlignedSumParams { par: par.clone(), ..AlignedSumParams::default() };
+    // The contrast of the spot: the pattern of the crystal about it is left out by comparing with sums of the same crystal without counting noise.
+    let depth = |t: &[[f64; 2]]| -> Result<f64, Failure> {
+        let sum = aligned_sum(&frames, t, &sums)?.sum;
+        let middle = [0, 1].map(|a| t.iter().zip(&track).map(|(f, t)| t[a] - f[a]).sum::<f64>() / n as f64);
+        Ok(crystal.depth(&sum, middle, electrons * n as f64))
+    };
+    let ideal = depth(&track)?;
+    let mut rows = Vec::new();
+    for (name, method, merge) in methods {
+        let params = DriftParams { method, merge, par: par.clone(), ..DriftParams::default() };
+        let found = align_frames(&frames, &params, &mut silent)?;
+        let (modulo, rms) = (crystal.error(&found.track, &track, true), crystal.error(&found.track, &track, false));
+        let left = depth(&found.track)? / ideal;
+        eprintln!("{name}: {modulo:.3} px modulo the lattice, {rms:.3} px; {left:.2} of the spot");
+        rows.push(serde_json::json!({ "method": name, "rms_modulo_px": modulo, "rms_px": rms, "spot_left": left }));
+    }
+    println!(
+        "{}",
+        serde_json::json!({ "rows": rows, "cramer_rao_px": crystal.bound(electrons), "spot_depth_true_track": ideal, "side": side, "frames": n,
+            "electrons_per_px": electrons, "contrast": contrast, "drift_px": length })
+    );
+    Ok(())
+}
+
+/// The track itself, not modulo the lattice, where something is in view: error, bound, and how sure each piece is.
+fn absolute(options: &Options, par: &Par) -> Result<(), Failure> {
+    let (side, n): (usize, usize) = (options.get("side", 2048)?, options.get("frames", 120)?);
+    let (electrons, contrast): (f64, f64) = (options.get("electrons", 0.033)?, options.get("contrast", 0.05)?);
+    let (jumps, seeds): (usize, u64) = (options.get("jumps", 3)?, options.get("seeds", 3)?);
+    let mut rows = Vec::new();
+    for (name, scene) in [("corner", Scene::Corner), ("faint corner", Scene::FaintCorner), ("defect", Scene::Defect)] {
+        let crystal = uio66([side; 2], contrast, scene, par)?;
+        let bound = crystal.bound(electrons);
+        // A piece of a series cut by its jumps, against all others.
+        let each = n / (jumps + 1);
+        let separation = crystal.separation(electrons, each, n - each);
+        for seed in 1..=seeds {
+            let track = drift(n, 30.0, jumps, seed);
+            let frames = crystal.frames(&track, electrons, seed, par)?;
+            let start = Instant::now();
+            let params = DriftParams { par: par.clone(), ..DriftParams::default() };
+            let found = align_frames(&frames, &params, &mut silent)?;
+            let seconds = start.elapsed().as_secs_f64();
+            let (modulo, rms) = (crystal.error(&found.track, &track, true), crystal.error(&found.track, &track, false));
+            let sure = found.pieces.iter().map(|p| p.confidence).fold(1.0, f64::min);
+            let apart = found.pieces.iter().map(|p| p.separation).fold(f64::INFINITY, f64::min);
+            eprintln!(
+                "{name}, seed {seed}: {rms:.3} px ({modulo:.3} modulo the lattice), bound {bound:.3}; {} pieces, least sure {sure:.3}, separation {apart:.1} (known pattern: {separation:.1})",
+                found.pieces.len()
+            );
+            rows.push(serde_json::json!({
+                "scene": name, "seed": seed, "rms_px": rms, "rms_modulo_px": modulo, "cramer_rao_px": bound, "pieces": found.pieces.len(),
+                "confidence_lowest": sure, "separation_lowest": apart, "separation_known": separation, "seconds": seconds,
+            }));
+        }
+    }
+    println!(
+        "{}",
+        serde_json::json!({ "rows": rows, "side": side, "frames": n, "electrons_per_px": electrons, "contrast": contrast, "jumps": jumps })
     );
     Ok(())
 }

@@ -139,7 +139,7 @@ impl Components {
     }
 
     /// y_f e^{+2πi k·d}: a frame with its drift removed.
-    fn still(&self, f: usize, d: [f64; 2], j: usize) -> Complex<f64> {
+    pub fn still(&self, f: usize, d: [f64; 2], j: usize) -> Complex<f64> {
         let y = Complex::new(f64::from(self.y[f][j].re), f64::from(self.y[f][j].im));
         y * crate::real::cis(std::f64::consts::TAU * (self.k[j][0] * d[0] + self.k[j][1] * d[1]))
     }
@@ -156,7 +156,7 @@ impl Components {
     }
 
     /// 2 r̂̄ y_f/(1 + v), with `total` over m frames of which f is none.
-    fn weights(&self, f: usize, total: &[Complex<f64>], m: f64) -> Vec<C> {
+    pub fn weights(&self, f: usize, total: &[Complex<f64>], m: f64) -> Vec<C> {
         let w = |j: usize| {
             let x = self.x[j];
             let v = x / (1.0 + m * x);

@@ -170,6 +170,7 @@ pub(super) fn run(source: &dyn FrameSource, params: &DriftParams) -> Result<Drif
         selected,
         iterations: 1,
         stop: Stop::Converged,
+        pieces: Vec::new(),
         filter: None,
     })
 }

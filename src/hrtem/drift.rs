@@ -2,9 +2,13 @@
 
 use crate::error::Error;
 use crate::hrtem::amplitude_filter::{AmplitudeFilter, AmplitudeFilterParams};
+use crate::hrtem::cell_maps::CellBox;
 use crate::hrtem::components::{Components, Fit, SearchGrid};
-use crate::hrtem::frame_spectra::FrameSpectra;
-use crate::hrtem::lattice_ambiguity::Patches;
+use crate::hrtem::drift_lattice;
+use crate::hrtem::frame_spectra::{FrameSpectra, map_frames};
+use crate::hrtem::lattice_fold::{CellWeights, LatticeFold};
+use crate::hrtem::lattice_pieces::{Assembly, DriftPiece};
+use crate::hrtem::plane_lattice::PlaneLattice;
 use crate::hrtem::smooth_track::SmoothTrack;
 use crate::hrtem::{correlation_track, likelihood};
 use crate::metrics::Window;
@@ -105,6 +109,8 @@ pub struct Drift {
     pub iterations: usize,
     /// Why the last of them ended.
     pub stop: Stop,
+    /// The pieces between jumps and how sure the lattice vector of each is; empty where no lattice was found.
+    pub pieces: Vec<DriftPiece>,
     /// The amplitude filter, of the methods that use it.
     pub filter: Option<AmplitudeFilter>,
 }
@@ -115,10 +121,12 @@ pub struct Drift {
 /// I_f(r) = I(r − d_f) + noise   ⇔   F_f(k) = F(k) e^{−2πi k·d_f} + noise
 /// ```
 ///
-/// With the amplitude filter, the frames are read four times, and of each no more is kept than the selected coefficients and small neighbourhoods of the strongest reflections. The
-/// likelihood of a frame's drift against the mean of all others is mapped on a grid; the track is the best over all maps under
-/// a smooth prior with jumps ([`SmoothTrack`]); it is repeated from three starting frames, of which the track of the greatest evidence is kept. A crystal leaves the track
-/// ambiguous by lattice vectors, which [`LatticeAmbiguity`] resolves.
+/// With the amplitude filter, the frames are read three times for the coefficients that stand out, of which a few hundred are
+/// kept. The likelihood of a frame's drift against the mean of all others is mapped on a grid; the track is the best over
+/// all maps under a smooth prior with jumps ([`SmoothTrack`]); it is repeated from three starting frames, of which the track
+/// of the greatest evidence is kept. Where the reflections of the aligned sum have one lattice, the frames are folded into one
+/// cell, the track follows from the reflections modulo the lattice, and [`LatticeAmbiguity`] says what decides between
+/// tracks that differ by lattice vectors; [`Drift::pieces`] says how sure that is.
 ///
 /// Where no coefficient stands out, the track is zero and the confidence too.
 ///
@@ -224,14 +232,14 @@ fn by_components(source: &dyn FrameSource, params: &DriftParams, observe: Observ
             selected: filter.index.len(),
             iterations: 0,
             stop: Stop::Stalled,
+            pieces: Vec::new(),
             filter: Some(filter),
         });
     }
 
     // The second reading keeps the selected coefficients.
     let pairs = params.method == DriftMethod::FilteredPairs;
-    let shapes = params.ambiguity != LatticeAmbiguity::Smooth;
-    let (components, _) = keep(&mut spectra, &filter, &[], None)?;
+    let components = keep(&mut spectra, &filter)?;
     let grid_of = |f: &AmplitudeFilter| {
         let highest = f.frequency.iter().map(|k| k[0].hypot(k[1])).fold(0.0, f64::max);
         SearchGrid::new(params.reach(f.dims), highest)
@@ -280,31 +288,147 @@ fn by_components(source: &dyn FrameSource, params: &DriftParams, observe: Observ
         Ok(())
     })?;
     let more = filter.coherent(&total, &filter_params);
+    let lattice = drift_lattice::find(filter.dims, &total, &reflections(&more));
     drop(total);
-    let peaks = if shapes { reflections(&more) } else { Vec::new() };
-    let zero = (params.ambiguity == LatticeAmbiguity::Envelope).then(|| filter.background[0]);
+    fit.iterations = iterations;
+    if let Some(lattice) = lattice {
+        drop(spectra);
+        let evidence = components.evidence(&fit.track);
+        if let Some(found) = on_lattice(source, params, &lattice, &fit, evidence, &filter, observe)? {
+            return Ok(found);
+        }
+        spectra = FrameSpectra::new(source, Window::None, &params.par, params.limits, amplitudes)?;
+    }
     let chosen = if more.index.len() < filter.index.len() / 2 { &filter } else { &more };
-    let (components, patches) = keep(&mut spectra, chosen, &peaks, zero.filter(|_| shapes))?;
+    let components = keep(&mut spectra, chosen)?;
     drop(spectra);
     let grid = grid_of(chosen);
     fit = components.improve(fit.track, grid, &params.smooth, params.iterations, &params.par, observe);
     fit.iterations += iterations;
-    if shapes && fit.stop != Stop::Cancelled {
-        fit.track = patches.resolve(&components, &fit.track, grid, &params.smooth, &params.par)?;
-        for _ in 0..2 {
-            fit.track = components.refine(&fit.track, grid.spacing, &params.par);
-        }
+    Ok(result(&components, fit, grid, filter))
+}
+
+/// A lattice has to explain this part of the evidence that single coefficients give.
+const SHARE: f64 = 0.1;
+
+/// ⟨w⟩²/⟨w²⟩ of a crystal that fills its field.
+const FULL: f64 = 0.95;
+
+/// The track of frames that share a lattice: modulo its translations from the coefficients at the reflections, then the lattice vector of each piece, then once more from where
+/// the crystal is. `None` where the lattice explains too little: a bent crystal, or several.
+fn on_lattice(
+    source: &dyn FrameSource,
+    params: &DriftParams,
+    lattice: &PlaneLattice,
+    start: &Fit,
+    evidence: f64,
+    filter: &AmplitudeFilter,
+    observe: Observer<'_>,
+) -> Result<Option<Drift>, Error> {
+    let (par, dims) = (&params.par, filter.dims);
+    let fold = LatticeFold::new(lattice, params.band);
+    let noise: Vec<f64> = fold.k.iter().map(|&k| filter.noise_at(k)).collect();
+    let mut components = Components::new(fold.k.clone(), fold.frames(source, &noise, None, par)?);
+    let highest = fold.k.iter().map(|k| k[0].hypot(k[1])).fold(0.0, f64::max);
+    let grid = SearchGrid::new(params.reach(dims), highest);
+    let track = start.track.clone();
+    let mut fit = drift_lattice::follow(
+        &mut components,
+        &fold.index,
+        lattice,
+        track,
+        grid,
+        &params.smooth,
+        params.iterations,
+        par,
+        observe,
+    )?;
+    fit.iterations += start.iterations;
+    if fit.evidence < SHARE * evidence {
+        return Ok(None);
     }
-    let mut drift = result(&components, fit, grid, filter);
-    if shapes && drift.stop != Stop::Cancelled {
-        // Where the crystal is small, its reflections are wide, and their neighbourhoods hold more than the selected coefficients.
-        let (track, deviation) = patches.refine(&drift.track, 0.5 * grid.spacing, &params.par);
-        if deviation < drift.uncertainty.iter().sum::<f64>() / n as f64 {
-            drift.track = patches.refine(&track, 0.5 * grid.spacing, &params.par).0;
-            drift.uncertainty.fill(deviation);
-        }
+    if params.ambiguity == LatticeAmbiguity::Smooth || fit.stop == Stop::Cancelled {
+        return Ok(Some(result(&components, fit, grid, filter.clone())));
     }
-    Ok(drift)
+
+    let mut pieces = Vec::new();
+    for round in 0..2 {
+        let placed = place_pieces(source, params, &fold, lattice, &components, &noise, &fit.track)?;
+        (fit.track, pieces) = (placed.track, placed.pieces);
+        let Some((weights, rms)) = placed.weights.filter(|_| round == 0) else { break };
+        // A crystal that does not fill the field: noise from where it is not is left out.
+        let noise: Vec<f64> = noise.iter().map(|s| s * rms).collect();
+        components = Components::new(fold.k.clone(), fold.frames(source, &noise, Some((&weights, &fit.track)), par)?);
+        let (track, iterations) = (fit.track.clone(), fit.iterations);
+        fit = drift_lattice::follow(
+            &mut components,
+            &fold.index,
+            lattice,
+            track,
+            grid,
+            &params.smooth,
+            params.iterations,
+            par,
+            observe,
+        )?;
+        fit.iterations += iterations;
+    }
+    for _ in 0..2 {
+        drift_lattice::coherent_power(&mut components, &fit.track);
+        fit.track = components.refine(&fit.track, grid.spacing, par);
+    }
+    let mut drift = result(&components, fit, grid, filter.clone());
+    drift.pieces = pieces;
+    Ok(Some(drift))
+}
+
+/// A track of which each piece has its lattice vector, and where the crystal is: weights, and the RMS of these.
+struct PlacedPieces {
+    track: Vec<[f64; 2]>,
+    pieces: Vec<DriftPiece>,
+    weights: Option<(CellWeights, f64)>,
+}
+
+fn place_pieces(
+    source: &dyn FrameSource,
+    params: &DriftParams,
+    fold: &LatticeFold,
+    lattice: &PlaneLattice,
+    components: &Components,
+    noise: &[f64],
+    track: &[[f64; 2]],
+) -> Result<PlacedPieces, Error> {
+    let (par, n) = (&params.par, track.len());
+    let [_, _, ny, nx] = source.shape();
+    let dims = [ny, nx];
+    // What the mean of all frames holds in a cell, of unit variance.
+    let total = components.total(&track.iter().copied().map(Some).collect::<Vec<_>>());
+    let shrunk = |j: usize| total[j] * (noise[j] * components.x[j] / (1.0 + n as f64 * components.x[j]));
+    let mut pattern = fold.pattern(&(0..noise.len()).map(shrunk).collect::<Vec<_>>());
+    let rms = (pattern.iter().map(|c| c * c).sum::<f32>() / pattern.len() as f32).sqrt().max(f32::MIN_POSITIVE);
+    pattern.iter_mut().for_each(|c| *c /= rms);
+    let margin = (1.25 * params.reach(dims)).min(ny.min(nx) as f64 / 6.0);
+    let cells = CellBox::new(dims, lattice, track, margin)?;
+    params.limits.check((cells.len() as u64).saturating_mul(8 * n as u64))?;
+    let maps = map_frames(source, par, |f, image, mean| cells.take(image, mean, track[f], &pattern, fold.bits))?;
+    let brightness = params.ambiguity == LatticeAmbiguity::Envelope;
+    let (reach, smooth) = (params.reach(dims), &params.smooth);
+    let placed = Assembly::new(&cells, lattice, track, &maps, reach, margin, smooth, brightness, par)?.run();
+
+    let t = &placed.template;
+    let known: Vec<usize> = (0..cells.len()).filter(|&i| t.known[i]).collect();
+    let of = |i: usize| (f64::from(t.value[i][1]) + t.mean[1]).max(0.0);
+    let moment = |p: i32| known.iter().map(|&i| of(i).powi(p)).sum::<f64>() / known.len().max(1) as f64;
+    let (mean, square) = (moment(1), moment(2));
+    let mut weights = None;
+    if mean > 0.0 && mean * mean < FULL * square {
+        // One where the crystal is.
+        let top = square / mean;
+        let mut weight = vec![0.0f32; cells.len()];
+        known.iter().for_each(|&i| weight[i] = (of(i) / top) as f32);
+        weights = Some((CellWeights { first: cells.first, size: cells.size, weight }, square.sqrt() / top));
+    }
+    Ok(PlacedPieces { track: placed.track, pieces: placed.pieces, weights })
 }
 
 /// The frequency at which the phase of each coefficient turns with drift, and the order of coefficients by it: rows together.
@@ -336,30 +460,19 @@ fn shared_frequencies(filter: &AmplitudeFilter) -> (Vec<usize>, Vec<[f64; 2]>) {
     (order, k)
 }
 
-/// The chosen coefficients of all frames in units of the noise, and the neighbourhoods of reflections.
-fn keep(
-    spectra: &mut FrameSpectra<'_>,
-    filter: &AmplitudeFilter,
-    peaks: &[([isize; 2], f64, f64)],
-    zero: Option<f64>,
-) -> Result<(Components, Patches), Error> {
-    let mut patches = Patches::new(filter.dims, peaks, zero, spectra.frames);
+/// The chosen coefficients of all frames in units of the noise.
+fn keep(spectra: &mut FrameSpectra<'_>, filter: &AmplitudeFilter) -> Result<Components, Error> {
     let mut y: Vec<Vec<Complex<f32>>> = Vec::with_capacity(spectra.frames);
-    spectra.for_each(|first, slots, par| {
-        let taken = par.map(slots.len(), |i| {
+    spectra.for_each(|_, slots, par| {
+        y.extend(par.map(slots.len(), |i| {
             let spectrum = &slots[i].spectrum;
-            let kept = filter.index.iter().zip(&filter.noise).map(|(&i, &s)| spectrum[i] / s as f32).collect();
-            (kept, patches.take(spectrum))
-        });
-        for (i, (kept, shape)) in taken.into_iter().enumerate() {
-            y.push(kept);
-            patches.put(first + i, shape);
-        }
+            filter.index.iter().zip(&filter.noise).map(|(&i, &s)| spectrum[i] / s as f32).collect::<Vec<_>>()
+        }));
         Ok(())
     })?;
     let (order, k) = shared_frequencies(filter);
     let y = y.iter().map(|y| order.iter().map(|&j| y[j]).collect()).collect();
-    Ok((Components::new(k, y), patches))
+    Ok(Components::new(k, y))
 }
 
 fn result(components: &Components, fit: Fit, grid: SearchGrid, filter: AmplitudeFilter) -> Drift {
@@ -371,6 +484,7 @@ fn result(components: &Components, fit: Fit, grid: SearchGrid, filter: Amplitude
         iterations: fit.iterations,
         stop: fit.stop,
         track: fit.track,
+        pieces: Vec::new(),
         filter: Some(filter),
     }
 }

@@ -125,6 +125,28 @@ impl<'a> FrameSpectra<'a> {
     }
 }
 
+/// Calls `work(f, frame, mean)` for every frame, several at a time, and collects what it gives in order.
+pub(super) fn map_frames<R: Send>(
+    source: &dyn FrameSource,
+    par: &Par,
+    work: impl Fn(usize, &[f32], f32) -> R + Sync,
+) -> Result<Vec<R>, Error> {
+    let [sy, sx, ny, nx] = source.shape();
+    let (n, len) = (checked_len(&[sy, sx])?, checked_len(&[ny, nx])?);
+    let mut buffers = Vec::with_capacity(par.count());
+    for _ in 0..par.count().min(n) {
+        buffers.push(try_zeroed::<f32>(len)?);
+    }
+    let mut out: Vec<Option<Result<R, Error>>> = (0..n).map(|_| None).collect();
+    par.chunks_with(&mut out, 1, &mut buffers, |f, out, image| {
+        out[0] = Some(source.read_frames(f, image).map(|()| {
+            let sum: f64 = image.chunks(nx).map(|r| f64::from(r.iter().sum::<f32>())).sum();
+            work(f, image, (sum / len as f64) as f32)
+        }));
+    });
+    out.into_iter().flatten().collect()
+}
+
 /// Radial bins of the half spectrum, by |k| in cycles a pixel; every coefficient of a half spectrum has one.
 #[derive(Clone, Debug)]
 pub(super) struct Annuli {

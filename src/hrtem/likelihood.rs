@@ -136,6 +136,7 @@ pub(super) fn run(source: &dyn FrameSource, params: &DriftParams, observe: Obser
         selected: used.iter().filter(|u| **u).count(),
         iterations: done,
         stop,
+        pieces: Vec::new(),
         filter: None,
     })
 }

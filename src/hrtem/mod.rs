@@ -9,7 +9,8 @@
 //! [`expected_pattern`] simulate such patterns.
 //!
 //! **Drift** (`docs/drift.md`) of series of frames that each hold next to nothing: [`align_frames`] with the
-//! [`AmplitudeFilter`], correlation or maximum likelihood under a [`SmoothTrack`] prior; [`SubframeMotion`];
+//! [`AmplitudeFilter`], correlation or maximum likelihood under a [`SmoothTrack`] prior, each [`DriftPiece`] with its
+//! probability; [`SubframeMotion`];
 //! [`aligned_sum`] with [`FrameWeights`] by a curve or by the fading of each reflection ([`reflection_fading`],
 //! [`critical_dose`]); [`sum_quality`] says what was won.
 //!
@@ -30,6 +31,7 @@
 
 mod aligned_sum;
 mod amplitude_filter;
+mod cell_maps;
 mod combine_zones;
 mod components;
 mod contrast;
@@ -41,6 +43,7 @@ mod ctf_correct;
 mod ctf_gradient;
 mod dose_weight;
 mod drift;
+mod drift_lattice;
 mod excitation;
 mod exit_wave;
 mod exit_wave_gauge;
@@ -56,7 +59,8 @@ mod holder;
 mod image_lattice;
 mod image_reflections;
 mod indexing;
-mod lattice_ambiguity;
+mod lattice_fold;
+mod lattice_pieces;
 mod lattice_transform;
 mod laue;
 mod likelihood;
@@ -112,6 +116,7 @@ pub use holder::{Calibration, Holder, TiltMeasurement, Tilts, calibrate_holder};
 pub use image_lattice::{ImageLattice, ImageLatticeParams, find_image_lattice};
 pub use image_reflections::{PlaneReflection, PlaneReflections, ReflectionsParams, measure_reflections};
 pub use indexing::{IndexParams, IndexedPattern, index_pattern};
+pub use lattice_pieces::DriftPiece;
 pub use laue::{LaueCircle, LaueParams, fit_laue_circle};
 pub use pattern::{CrystalParams, RecordParams, Reflection, ZonePattern, count_pattern, expected_pattern};
 pub use plane_group_search::{

@@ -19,6 +19,8 @@ pub enum Scene {
     FaintCorner,
     /// A dark spot, 0.3 in its middle, of 60 pixels RMS radius in an infinite crystal.
     Defect,
+    /// The same, of 8 pixels: it is gone when the track is off by as much.
+    Spot,
 }
 
 /// An image that repeats: relative intensity 1 + σ c(r), ⟨c⟩ = 0, ⟨c²⟩ = 1.
@@ -118,7 +120,7 @@ impl Crystal {
                 let dark = if self.scene == Scene::Corner { 0.9 } else { 1.0 };
                 if inside { dark * crystal } else { 1.0 }
             }
-            Scene::Defect => crystal - 0.3 * self.defect(r),
+            Scene::Defect | Scene::Spot => crystal - 0.3 * self.defect(r),
         }
     }
 
@@ -126,7 +128,53 @@ impl Crystal {
     pub fn defect(&self, r: [f64; 2]) -> f64 {
         let [ny, nx] = self.dims.map(|n| n as f64);
         let d2 = (r[0] - 0.4 * ny).powi(2) + (r[1] - 0.6 * nx).powi(2);
-        (-0.5 * d2 / (60.0f64 * 60.0)).exp()
+        let size = if self.scene == Scene::Spot { 8.0 } else { 60.0f64 };
+        (-0.5 * d2 / (size * size)).exp()
+    }
+
+    /// How deep the spot of [`Scene::Spot`] is in a sum of frames that is moved by `middle` against the first frame's place: least squares of the shape of the spot, of what
+    /// the crystal alone would be there and a constant, in units of the mean of `electrons` a pixel.
+    pub fn depth(&self, sum: &Tensor<f32>, middle: [f64; 2], electrons: f64) -> f64 {
+        let place = [0.4 * self.dims[0] as f64, 0.6 * self.dims[1] as f64];
+        let (mut cross, mut square, mut mean, mut shape, mut n) = (0.0, 0.0, 0.0, 0.0, 0.0);
+        let range = |c: f64| (c - 40.0) as usize..(c + 40.0) as usize;
+        // Twice over the window: means, then the moments about them.
+        for pass in 0..2 {
+            for y in range(place[0]) {
+                for x in range(place[1]) {
+                    let r = [y as f64 - middle[0], x as f64 - middle[1]];
+                    let v = f64::from(sum[[y, x]]) - electrons * (1.0 + self.contrast * self.lattice(r));
+                    let s = self.defect(r);
+                    if pass == 0 {
+                        (mean, shape, n) = (mean + v, shape + s, n + 1.0);
+                    } else {
+                        (cross, square) = (cross + (v - mean / n) * (s - shape / n), square + (s - shape / n).powi(2));
+                    }
+                }
+            }
+        }
+        -cross / square / electrons
+    }
+
+    /// By how many standard deviations the nearest lattice vector differs from the true one for `piece` frames merged, when the rest of the image is known from `rest` frames of
+    /// the same scene and nothing else: √(e m/(1 + m/n) Σ (I(r) − I(r − R))²/I). The best test errs with the probability Q(separation/2).
+    pub fn separation(&self, electrons: f64, piece: usize, rest: usize) -> f64 {
+        let step = 2usize;
+        let frames = piece as f64 / (1.0 + piece as f64 / rest.max(1) as f64);
+        let distance = |v: [f64; 2]| -> f64 {
+            let mut sum = 0.0;
+            for y in (0..self.dims[0]).step_by(step) {
+                for x in (0..self.dims[1]).step_by(step) {
+                    let r = [y as f64, x as f64];
+                    let (p, q) = (self.intensity(r), self.intensity([r[0] - v[0], r[1] - v[1]]));
+                    sum += (p - q).powi(2) / p;
+                }
+            }
+            electrons * frames * sum * (step * step) as f64
+        };
+        let [a, b] = self.primitive;
+        let vectors = [a, b, [a[0] + b[0], a[1] + b[1]], [a[0] - b[0], a[1] - b[1]]];
+        vectors.into_iter().map(distance).fold(f64::INFINITY, f64::min).sqrt()
     }
 
     /// The highest relative intensity.
