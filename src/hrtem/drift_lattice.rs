@@ -43,10 +43,21 @@ pub(super) fn find(dims: [usize; 2], total: &[C], peaks: &[([isize; 2], f64, f64
         weights.extend([*z; 2]);
     }
     let params = PlaneLatticeParams { origin: Some([0.0; 2]), ..PlaneLatticeParams::default() };
-    let fit = PlaneLattice::find(&points, &weights, &params).ok()?;
+    let mut fit = PlaneLattice::find(&points, &weights, &params).ok()?;
     let indexed: f64 = fit.indices.iter().zip(&weights).filter(|(i, _)| i.is_some()).map(|(_, w)| w).sum();
     if indexed < EXPLAINED * weights.iter().sum::<f64>() {
         return None;
+    }
+    // Side lobes and noise lie a few steps beside a reflection, near enough to be indexed, and bend the axes.
+    for steps in [3.0, 1.0] {
+        let near: Vec<usize> = (0..points.len()).filter(|&i| fit.lattice.nearest(points[i]).1 <= steps).collect();
+        let pick = near.iter().map(|&i| points[i]).collect::<Vec<_>>();
+        let weight = near.iter().map(|&i| weights[i]).collect::<Vec<_>>();
+        let Ok(finer) = PlaneLattice::find(&pick, &weight, &params) else { break };
+        // Fewer points may have a coarser lattice.
+        if (finer.lattice.area() / fit.lattice.area() - 1.0).abs() < 0.05 {
+            fit = finer;
+        }
     }
     let real = PlaneLattice { origin: [0.0; 2], ..fit.lattice }.reciprocal();
     let real = PlaneLattice { a: real.a.map(|v| v * longest), b: real.b.map(|v| v * longest), ..real }.reduced();
