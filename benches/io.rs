@@ -40,7 +40,7 @@ fn virtual_images(c: &mut Criterion) {
         group.bench_function(format!("virtual images: {name}"), |b| {
             b.iter(|| {
                 let frames = io::open(&raw).and_then(|f| f.frames(0)).expect("a scan");
-                let data = DataSet::new(Arc::new(frames), calibration.clone()).expect("a scan");
+                let data = DataSet::new(Arc::new(frames), calibration).expect("a scan");
                 let params = PassParams { detectors: detectors.clone(), par: par.clone(), ..PassParams::default() };
                 black_box(Pass::new(&data, params).and_then(|pass| pass.run(&mut silent)).expect("good counts"));
             });

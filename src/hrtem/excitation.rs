@@ -510,10 +510,10 @@ fn finish(
     // Strengths eliminate one of each pair's two numbers: a deviance of 1 a pair is expected.
     let deviance = if weight_sum > 0.0 { chi2 / weight_sum } else { 0.0 };
     let mut covariance = inverse(&info)?.map(|row| row.map(|v| v * deviance.max(1.0)));
-    if let Some(measured) = sandwich(pairs, &theta, &covariance, &scores, lambda, nu) {
-        if measured[0][0] + measured[1][1] > covariance[0][0] + covariance[1][1] {
-            covariance = measured;
-        }
+    if let Some(measured) = sandwich(pairs, &theta, &covariance, &scores, lambda, nu)
+        && measured[0][0] + measured[1][1] > covariance[0][0] + covariance[1][1]
+    {
+        covariance = measured;
     }
     let tilt = Misorientation::from_slope([theta[0], theta[1]]);
     let [sigma_phi, sigma_across] = along_and_across(&tilt, &covariance);

@@ -354,15 +354,14 @@ impl<'a> Assembly<'a> {
                 let near = self.vectors.iter().zip(scores).filter_map(|(r, s)| {
                     let d = self.moved(f, *r);
                     let inside = (d[0] - middle[0]).abs().max((d[1] - middle[1]).abs()) <= 1.5 * self.largest;
-                    (inside || *r == at[f]).then_some((*r, d, s))
+                    (inside || *r == at[f]).then_some((*r, (d, s)))
                 });
-                near.collect::<Vec<_>>()
+                near.unzip()
             };
-            blocks[b].frames.clone().map(one).collect::<Vec<_>>()
+            blocks[b].frames.clone().map(one).collect::<Vec<(Vec<[i32; 2]>, Vec<([f64; 2], f64)>)>>()
         });
-        let lists: Vec<Vec<([i32; 2], [f64; 2], f64)>> = lists.into_iter().flatten().collect();
-        let items: Vec<Vec<([f64; 2], f64)>> = lists.iter().map(|l| l.iter().map(|c| (c.1, c.2)).collect()).collect();
-        best_candidates(&items, &self.prior).iter().zip(&lists).map(|(&i, l)| l[i].0).collect()
+        let (vectors, items): (Vec<_>, Vec<_>) = lists.into_iter().flatten().unzip();
+        best_candidates(&items, &self.prior).iter().zip(&vectors).map(|(&i, v)| v[i]).collect()
     }
 
     /// How sure each piece is.
