@@ -331,18 +331,11 @@ fn on_lattice(
     let mut components = Components::new(fold.k.clone(), fold.frames(source, &noise, None, par)?);
     let highest = fold.k.iter().map(|k| k[0].hypot(k[1])).fold(0.0, f64::max);
     let grid = SearchGrid::new(params.reach(dims), highest);
-    let track = start.track.clone();
-    let mut fit = drift_lattice::follow(
-        &mut components,
-        &fold.index,
-        lattice,
-        track,
-        grid,
-        &params.smooth,
-        params.iterations,
-        par,
-        observe,
-    )?;
+    let mut follow = |components: &mut Components, track| {
+        let (smooth, iterations) = (&params.smooth, params.iterations);
+        drift_lattice::follow(components, &fold.index, lattice, track, grid, smooth, iterations, par, observe)
+    };
+    let mut fit = follow(&mut components, start.track.clone())?;
     fit.iterations += start.iterations;
     if fit.evidence < SHARE * evidence {
         return Ok(None);
@@ -359,18 +352,8 @@ fn on_lattice(
         // A crystal that does not fill the field: noise from where it is not is left out.
         let noise: Vec<f64> = noise.iter().map(|s| s * rms).collect();
         components = Components::new(fold.k.clone(), fold.frames(source, &noise, Some((&weights, &fit.track)), par)?);
-        let (track, iterations) = (fit.track.clone(), fit.iterations);
-        fit = drift_lattice::follow(
-            &mut components,
-            &fold.index,
-            lattice,
-            track,
-            grid,
-            &params.smooth,
-            params.iterations,
-            par,
-            observe,
-        )?;
+        let iterations = fit.iterations;
+        fit = follow(&mut components, fit.track)?;
         fit.iterations += iterations;
     }
     for _ in 0..2 {

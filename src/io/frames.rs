@@ -76,7 +76,7 @@ impl FrameSource for SetFrames {
 /// The type of elements that may be read as `f32`, from its name.
 pub(crate) fn frame_dtype(name: &str) -> Result<DType, Error> {
     Ok(match name {
-        "u8" => DType::U8,
+        "u8" | "bool" => DType::U8,
         "i8" => DType::I8,
         "u16" => DType::U16,
         "i16" => DType::I16,
@@ -84,7 +84,7 @@ pub(crate) fn frame_dtype(name: &str) -> Result<DType, Error> {
         "i32" => DType::I32,
         "u64" => DType::U64,
         "i64" => DType::I64,
-        "f32" => DType::F32,
+        "f16" | "f32" => DType::F32,
         "f64" => DType::F64,
         other => return Err(Error::Unsupported { what: format!("frames of {other}") }),
     })

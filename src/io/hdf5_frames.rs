@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use crate::error::Error;
-use crate::io::frames::{frame_shape, read_rectangles, widen_array};
+use crate::io::frames::{frame_dtype, frame_shape, read_rectangles, widen_array};
 use crate::io::hdf5::{Data, Hdf5};
 use crate::source::{DType, FrameSource, check_request};
 
@@ -38,19 +38,7 @@ impl Hdf5Frames {
     pub fn new(file: &Hdf5, name: &str) -> Result<Self, Error> {
         let data = file.data(name)?;
         let shape = frame_shape("Hdf5Frames::new [scan_y, scan_x, det_y, det_x]", &data.dims)?;
-        let dtype = match data.kind.name() {
-            "u8" | "bool" => DType::U8,
-            "i8" => DType::I8,
-            "u16" => DType::U16,
-            "i16" => DType::I16,
-            "u32" => DType::U32,
-            "i32" => DType::I32,
-            "u64" => DType::U64,
-            "i64" => DType::I64,
-            "f16" | "f32" => DType::F32,
-            "f64" => DType::F64,
-            other => return Err(Error::Unsupported { what: format!("frames of {other}") }),
-        };
+        let dtype = frame_dtype(data.kind.name())?;
         Ok(Hdf5Frames { data, shape, dtype })
     }
 

@@ -137,21 +137,21 @@ impl<T: Real> LaneLoss<T> {
         let (columns, rows) = (nx / LANES, ny / LANES);
 
         // The lanes of row group c are the frequencies that the transform along y leaves at 16 c ….
+        let mut left = vec![0; ny];
+        along_y.order().iter().enumerate().for_each(|(iy, &place)| left[place as usize] = iy);
         let mut transfers = Lines::many(rows, nx, n)?;
         let scale = T::of(1.0 / len as f64);
-        for k in 0..n {
-            let t: &[Complex<T>] = &model.transfers()[k * len..][..len];
-            for (iy, &place) in along_y.order().iter().enumerate() {
-                let lines = &mut transfers[place as usize / LANES];
-                let (half, l) = (lines.half, place as usize % LANES);
-                let lanes = lines.words[lines.start..].as_chunks_mut::<LANES>().0;
-                let (re, im) = lanes[2 * k * half..][..2 * half].split_at_mut(half);
-                for (ix, &at) in along_x.order().iter().enumerate() {
-                    let z = t[ix * ny + iy].scale(scale);
-                    (re[at as usize][l], im[at as usize][l]) = (z.re, z.im);
+        model.par.chunks(&mut transfers, 1, |c, lines| {
+            let left = &left[c * LANES..][..LANES];
+            for (t, w) in model.transfers().chunks(len).zip(lines[0].arrays()) {
+                for (column, &at) in t.chunks(ny).zip(along_x.order()) {
+                    for (l, &iy) in left.iter().enumerate() {
+                        let z = column[iy].scale(scale);
+                        (w.re[at as usize][l], w.im[at as usize][l]) = (z.re, z.im);
+                    }
                 }
             }
-        }
+        });
         let mut lines = Lines::many(columns, ny, n.div_ceil(2))?;
         for (d, lines) in lines.iter_mut().enumerate() {
             let half = lines.half;

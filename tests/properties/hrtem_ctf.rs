@@ -101,7 +101,10 @@ proptest! {
         let turn = (fit.angle.to_deg() - degrees - 90.0).rem_euclid(180.0);
         let turn = turn.min(180.0 - turn);
         prop_assert!(turn < 57.3 * 2.0 * bar / astigmatism, "{turn}");
-        prop_assert!(fit.confidence > 0.9 && fit.quality > 0.5, "{} {}", fit.confidence, fit.quality);
+        prop_assert!(fit.confidence > 0.9, "{}", fit.confidence);
+        // The quality is that of the curve along the radius, in which rings of strong astigmatism average out: at 0.5 1/Å 15 nm
+        // of it spread the phase of a ring by ±0.37 π, and 28 nm have been seen to leave a quality of 0.3.
+        prop_assert!(astigmatism > 15.0 || fit.quality > 0.5, "{}", fit.quality);
     }
 
     #[test]
