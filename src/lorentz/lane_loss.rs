@@ -17,8 +17,6 @@
 //! Points never leave the order and the lanes in which the transforms want them ([`LaneFft`]); between rows and columns,
 //! blocks of 16 × 16 are turned. Of more than [`TOGETHER`] images so many are taken at a time.
 
-use num_complex::Complex;
-
 use crate::error::Error;
 use crate::fft::{Direction, GAP, LANES, Lane, LaneBuffers, LaneFft};
 use crate::lorentz::kernels;
