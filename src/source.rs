@@ -1,5 +1,7 @@
 //! Data that need not fit into memory: frames that are read when they are asked for.
 
+use std::any::Any;
+
 use crate::error::Error;
 use crate::shape::checked_len;
 use crate::tensor::Tensor;
@@ -59,6 +61,16 @@ pub trait FrameSource: Send + Sync {
     /// [`Error::Shape`] when `out` is not a whole number of frames or they go beyond the end, and whatever reading
     /// gives.
     fn read_frames(&self, first: usize, out: &mut [f32]) -> Result<(), Error>;
+
+    /// The same as 16-bit counts, for sources that store them so and can give them without a conversion: half the
+    /// bytes. `None`, the default, says that this one cannot, whatever is asked for.
+    ///
+    /// # Errors
+    /// As [`FrameSource::read_frames`].
+    fn read_counts(&self, first: usize, out: &mut [u16]) -> Option<Result<(), Error>> {
+        let _ = (first, out);
+        None
+    }
 
     /// Number of frames; `usize::MAX` where the shape declares more.
     fn frames(&self) -> usize {
@@ -133,6 +145,14 @@ impl<E: Element> FrameSource for Tensor<E> {
             *o = v.to_f32();
         }
         Ok(())
+    }
+
+    fn read_counts(&self, first: usize, out: &mut [u16]) -> Option<Result<(), Error>> {
+        let counts = (self as &dyn Any).downcast_ref::<Tensor<u16>>()?;
+        let start = first.saturating_mul(self.frame_len());
+        Some(check_request(self.shape(), first, out.len()).map(|_| {
+            out.copy_from_slice(&counts.as_slice()[start..start + out.len()]);
+        }))
     }
 }
 

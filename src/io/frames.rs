@@ -71,6 +71,23 @@ impl FrameSource for SetFrames {
         let bytes = frame * self.dtype.size();
         read_rectangles(self.shape, bytes, first, out, |y, x, out| self.block(y, x, out))
     }
+
+    /// Raw 16-bit counts whose frames lie one after the other.
+    fn read_counts(&self, first: usize, out: &mut [u16]) -> Option<Result<(), Error>> {
+        let Store::Strided(s) = &*self.store else { return None };
+        if s.element != Element::U16 || packed_frame(s, self.axes) != Some(Gap::None) {
+            return None;
+        }
+        Some(check_request(self.shape, first, out.len()).and_then(|_| {
+            let from = s.start + (first * self.frame_len() * 2) as u64;
+            let bytes = bytemuck::cast_slice_mut(out);
+            s.bytes.read_at(from, bytes)?;
+            if s.order.swapped() {
+                swap_bytes(bytes, 2);
+            }
+            Ok(())
+        }))
+    }
 }
 
 /// The type of elements that may be read as `f32`, from its name.

@@ -108,6 +108,20 @@ impl FrameSource for NpyFrames {
         }
         Ok(())
     }
+
+    fn read_counts(&self, first: usize, out: &mut [u16]) -> Option<Result<(), Error>> {
+        if self.element != Element::U16 {
+            return None;
+        }
+        Some(check_request(self.shape, first, out.len()).and_then(|_| {
+            let bytes = bytemuck::cast_slice_mut(out);
+            self.file.read_exact_at(self.offset + (first * self.frame_len() * 2) as u64, bytes)?;
+            if self.swapped {
+                swap_bytes(bytes, 2);
+            }
+            Ok(())
+        }))
+    }
 }
 
 #[cfg(test)]
@@ -156,9 +170,40 @@ mod tests {
             file.extend(bytes);
             std::fs::write(&path, &file).unwrap();
             let mut out = [0.0; 2];
-            NpyFrames::open(&path).unwrap().read_frames(0, &mut out).unwrap();
+            let source = NpyFrames::open(&path).unwrap();
+            source.read_frames(0, &mut out).unwrap();
             assert_eq!(npy::read(&path).unwrap().into_real::<f32>().unwrap().as_slice(), &out, "{descr}");
         }
+    }
+
+    #[test]
+    fn counts_of_16_bits_are_lent_as_they_are_stored() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.npy");
+        let t = Tensor::from_fn(&[2, 3, 5, 7], |i| (i[0] * 9001 + i[1] * 701 + i[2] * 7 + i[3]) as u16);
+        npy::write(&path, &t).unwrap();
+        let little = std::fs::read(&path).unwrap();
+        let mut big = little.clone();
+        let descr = big.windows(3).position(|w| w == b"<u2").unwrap();
+        big[descr] = b'>';
+        let data = big.len() - 2 * t.len();
+        big[data..].chunks_mut(2).for_each(|w| w.swap(0, 1));
+        for bytes in [little, big] {
+            std::fs::write(&path, bytes).unwrap();
+            let set = crate::io::open(&path).and_then(|f| f.frames(0)).unwrap();
+            let sources: [&dyn FrameSource; 3] = [&NpyFrames::open(&path).unwrap(), &set, &t];
+            for source in sources {
+                let mut out = [0; 3 * 35];
+                source.read_counts(2, &mut out).unwrap().unwrap();
+                assert_eq!(out, t.as_slice()[2 * 35..5 * 35]);
+                assert!(matches!(source.read_counts(4, &mut out), Some(Err(Error::Shape { .. }))));
+            }
+        }
+        npy::write(&path, &Tensor::<i16>::zeros(&[2, 3, 5, 7])).unwrap();
+        let set = crate::io::open(&path).and_then(|f| f.frames(0)).unwrap();
+        let sources: [&dyn FrameSource; 3] =
+            [&NpyFrames::open(&path).unwrap(), &set, &Tensor::<i16>::zeros(&[2, 3, 5, 7])];
+        assert!(sources.iter().all(|s| s.read_counts(0, &mut [0; 35]).is_none()));
     }
 
     #[test]

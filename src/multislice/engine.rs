@@ -25,6 +25,7 @@ use num_complex::Complex;
 use crate::error::Error;
 use crate::fft::{Direction, Factor, GAP, LANES, Lane, LaneBuffers, LaneFft, frequency_index};
 use crate::optics::Grid;
+use crate::op::{Write, write};
 use crate::real::Real;
 use crate::shape::try_zeroed;
 use crate::simd::{lines, transpose16, vectorized};
@@ -199,16 +200,16 @@ impl<T: Real> Engine<T> {
         })
     }
 
-    /// g += ā b for sixteen rows of two fields; g is in lanes, (2, nx).
-    pub fn accumulate(&self, a: &LaneBuffers<'_, T>, b: &LaneBuffers<'_, T>, g: &mut [Lane<T>]) {
+    /// g ← ā b, or g += ā b, for sixteen rows of two fields; g is in lanes, (2, nx).
+    pub fn accumulate(&self, a: &LaneBuffers<'_, T>, b: &LaneBuffers<'_, T>, g: &mut [Lane<T>], how: Write) {
         let n = self.nx;
         let (gr, gi) = g.as_flattened_mut().split_at_mut(n * LANES);
         let [ar, ai, br, bi] = [&a.re[..n], &a.im[..n], &b.re[..n], &b.im[..n]].map(|x| x.as_flattened());
         vectorized!({
             for ((gr, gi), ((ar, ai), (br, bi))) in gr.iter_mut().zip(gi).zip(ar.iter().zip(ai).zip(br.iter().zip(bi)))
             {
-                *gr += *ar * *br + *ai * *bi;
-                *gi += *ar * *bi - *ai * *br;
+                write(gr, *ar * *br + *ai * *bi, how);
+                write(gi, *ar * *bi - *ai * *br, how);
             }
         })
     }

@@ -215,7 +215,6 @@ impl<T: Real> Function<T> for MultisliceFunction<T> {
         let dexit: &[Complex<T>] = bytemuck::cast_slice(dy);
         let (gt, scratch) = aligned(lanes(scratch)).split_at_mut(l.transmission);
         let wants_potential = dx[0].is_some();
-        gt.fill([T::ZERO; LANES]);
         let mut geometry = vec![0.0; l.slices + 2];
         let wants_geometry = dx.get(2).is_some_and(|d| d.is_some());
 
@@ -317,7 +316,9 @@ impl<T: Real> Function<T> for MultisliceFunction<T> {
                                 }
                                 None => e.load_rows(&psi[w * pixels..][..pixels], band, c),
                             }
-                            e.accumulate(c, b, gt);
+                            // The first wave of all overwrites what stood there.
+                            let how = if g == 0 && w == 0 { Write::Set } else { Write::Add };
+                            e.accumulate(c, b, gt, how);
                         }
                         e.multiply(&t[band * 2 * e.nx..][..2 * e.nx], Conjugate::Yes, b);
                         if let Some(p) = next {

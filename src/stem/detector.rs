@@ -3,6 +3,7 @@
 use crate::detect::{Edge, ring};
 use crate::error::Error;
 use crate::simd::vectorized;
+use crate::source::Element;
 use crate::stem::DataSet;
 use crate::stem::moments::{LANES, sum_lanes};
 use crate::tensor::Tensor;
@@ -131,7 +132,7 @@ impl Spans {
     }
 
     /// Σ w I over the detector: `f32` within a run, in sixteen fixed partial sums, `f64` from run to run.
-    pub(crate) fn sum(&self, frame: &[f32]) -> f64 {
+    pub(crate) fn sum<E: Element>(&self, frame: &[E]) -> f64 {
         vectorized!({
             let mut total = 0.0;
             for &(first, len, weights) in &self.spans {
@@ -147,27 +148,27 @@ impl Spans {
 }
 
 #[inline(always)]
-fn sum(x: &[f32]) -> f32 {
+fn sum<E: Element>(x: &[E]) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let (blocks, rest) = x.as_chunks::<LANES>();
     for b in blocks {
         for l in 0..LANES {
-            lanes[l] += b[l];
+            lanes[l] += b[l].to_f32();
         }
     }
-    rest.iter().sum::<f32>() + sum_lanes(lanes)
+    rest.iter().map(|x| x.to_f32()).sum::<f32>() + sum_lanes(lanes)
 }
 
 #[inline(always)]
-fn dot(x: &[f32], w: &[f32]) -> f32 {
+fn dot<E: Element>(x: &[E], w: &[f32]) -> f32 {
     let mut lanes = [0.0f32; LANES];
     let ((blocks, rest), (weights, w_rest)) = (x.as_chunks::<LANES>(), w.as_chunks::<LANES>());
     for (b, w) in blocks.iter().zip(weights) {
         for l in 0..LANES {
-            lanes[l] += b[l] * w[l];
+            lanes[l] += b[l].to_f32() * w[l];
         }
     }
-    rest.iter().zip(w_rest).map(|(x, w)| x * w).sum::<f32>() + sum_lanes(lanes)
+    rest.iter().zip(w_rest).map(|(x, w)| x.to_f32() * w).sum::<f32>() + sum_lanes(lanes)
 }
 
 #[cfg(test)]

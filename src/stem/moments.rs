@@ -1,6 +1,7 @@
 //! The inner loop of the pass: sums, first and second moments of a frame, while it is added to the mean pattern.
 
 use crate::simd::vectorized;
+use crate::source::{DType, Element};
 
 /// Moments of one frame about a fixed pixel: S = Σ I, S_y = Σ I y, …, S_yy = Σ I y², ….
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -23,56 +24,82 @@ pub(crate) fn coordinates(n: usize, origin: usize) -> Vec<f32> {
     (0..n).map(|i| i as f32 - origin as f32).collect()
 }
 
-/// Moments of a frame (rows of x.len() pixels) about row `origin_y` and the column where x = 0; the frame is added to
-/// `pattern`.
+/// Moments of `F` consecutive frames (rows of x.len() pixels) about row `origin_y` and the column where x = 0; the
+/// frames are added to `pattern`, in order.
 ///
-/// Within a row, partial sums in `f32` in a fixed order; from row to row in `f64`. One read of the frame, one addition
-/// to the pattern, no branch.
-pub(crate) fn moments(frame: &[f32], x: &[f32], origin_y: usize, pattern: &mut [f32]) -> Moments {
-    vectorized!({ rows(frame, x, origin_y, pattern) })
+/// Within a row, partial sums in `f32` in a fixed order; from row to row in `f64`: the same bits for any `F`, and for
+/// counts in `f32` and as they are stored. One read of the frames, one addition to the pattern, no branch.
+pub(crate) fn moments<E: Element, const F: usize>(
+    frames: &[E],
+    x: &[f32],
+    origin_y: usize,
+    pattern: &mut [f32],
+) -> [Moments; F] {
+    assert_eq!(frames.len(), F * pattern.len());
+    vectorized!({ rows::<E, F>(frames, x, origin_y, pattern) })
 }
 
 #[inline(always)]
-fn rows(frame: &[f32], x: &[f32], origin_y: usize, pattern: &mut [f32]) -> Moments {
-    let nx = x.len();
-    let mut m = Moments::default();
-    let (mut signs, mut sign) = ([0u32; LANES], 0);
+fn rows<E: Element, const F: usize>(frames: &[E], x: &[f32], origin_y: usize, pattern: &mut [f32]) -> [Moments; F] {
+    let (nx, frame_len) = (x.len(), pattern.len());
+    let mut found = [Moments::default(); F];
+    let (mut signs, mut sign) = ([[0u32; LANES]; F], [0u32; F]);
     let (xs, x_rest) = x.as_chunks::<LANES>();
-    for (row_index, (row, pattern)) in frame.chunks_exact(nx).zip(pattern.chunks_exact_mut(nx)).enumerate() {
-        let (rows, row_rest) = row.as_chunks::<LANES>();
+    for (row, pattern) in pattern.chunks_exact_mut(nx).enumerate() {
         let (patterns, pattern_rest) = pattern.as_chunks_mut::<LANES>();
+        let whole = patterns.len();
+        let lines: [&[E]; F] = std::array::from_fn(|f| &frames[f * frame_len + row * nx..][..nx]);
+        let blocks: [&[[E; LANES]]; F] = std::array::from_fn(|f| &lines[f].as_chunks().0[..whole]);
         // Arrays that nothing borrows, so that the compiler keeps them in registers.
-        let [mut s0, mut s1, mut s2] = [[0.0f32; LANES]; 3];
-        for ((i, x), p) in rows.iter().zip(xs).zip(patterns) {
-            for l in 0..LANES {
-                let t = i[l] * x[l];
-                s0[l] += i[l];
-                s1[l] += t;
-                s2[l] += t * x[l];
-                signs[l] |= i[l].to_bits();
-                p[l] += i[l];
+        let [mut s0, mut s1, mut s2] = [[[0.0f32; LANES]; F]; 3];
+        for ((i, p), x) in patterns.iter_mut().enumerate().zip(xs) {
+            let mut sum = *p;
+            for f in 0..F {
+                for l in 0..LANES {
+                    let v = blocks[f][i][l].to_f32();
+                    let t = v * x[l];
+                    s0[f][l] += v;
+                    s1[f][l] += t;
+                    s2[f][l] += t * x[l];
+                    sum[l] += v;
+                    if const { signed(E::DTYPE) } {
+                        signs[f][l] |= v.to_bits();
+                    }
+                }
             }
+            *p = sum;
         }
-        let [mut e0, mut e1, mut e2] = [0.0f32; 3];
-        for ((&i, p), &x) in row_rest.iter().zip(pattern_rest).zip(x_rest) {
-            let t = i * x;
-            e0 += i;
-            e1 += t;
-            e2 += t * x;
-            sign |= i.to_bits();
-            *p += i;
+        let y = row as f64 - origin_y as f64;
+        for f in 0..F {
+            let [mut e0, mut e1, mut e2] = [0.0f32; 3];
+            for ((&i, p), &x) in lines[f][whole * LANES..].iter().zip(&mut *pattern_rest).zip(x_rest) {
+                let v = i.to_f32();
+                let t = v * x;
+                e0 += v;
+                e1 += t;
+                e2 += t * x;
+                *p += v;
+                sign[f] |= v.to_bits();
+            }
+            let [r0, r1, r2] = [(s0[f], e0), (s1[f], e1), (s2[f], e2)].map(|(s, e)| f64::from(e + sum_lanes(s)));
+            let m = &mut found[f];
+            m.s += r0;
+            m.x += r1;
+            m.xx += r2;
+            m.y += y * r0;
+            m.yy += y * y * r0;
+            m.xy += y * r1;
         }
-        let [r0, r1, r2] = [(s0, e0), (s1, e1), (s2, e2)].map(|(s, e)| f64::from(e + sum_lanes(s)));
-        let y = row_index as f64 - origin_y as f64;
-        m.s += r0;
-        m.x += r1;
-        m.xx += r2;
-        m.y += y * r0;
-        m.yy += y * y * r0;
-        m.xy += y * r1;
     }
-    m.signed = signs.into_iter().fold(sign, |a, b| a | b) >> 31 == 1;
-    m
+    for f in 0..F {
+        found[f].signed = signs[f].iter().fold(sign[f], |a, b| a | b) >> 31 == 1;
+    }
+    found
+}
+
+/// Whether elements of a type can be negative.
+const fn signed(dtype: DType) -> bool {
+    !matches!(dtype, DType::U8 | DType::U16 | DType::U32 | DType::U64)
 }
 
 /// Σ of the lanes, by halves.
@@ -117,10 +144,24 @@ mod tests {
             let origin = [ny / 2, nx / 2];
             let frame: Vec<f32> = (0..ny * nx).map(|_| crate::rng::below(&mut r, 9) as f32).collect();
             let mut pattern = vec![1.0; ny * nx];
-            let m = moments(&frame, &coordinates(nx, origin[1]), origin[0], &mut pattern);
+            let [m] = moments(&frame, &coordinates(nx, origin[1]), origin[0], &mut pattern);
             assert_eq!(m, naive(&frame, nx, origin));
             assert!(pattern.iter().zip(&frame).all(|(p, f)| *p == f + 1.0));
         }
+    }
+
+    #[test]
+    fn frames_together_and_as_stored_give_the_bits_of_one_frame_in_f32() {
+        let (ny, nx) = (7, 37);
+        let mut r = crate::rng::stream(5, 0);
+        let stored: Vec<u16> = (0..4 * ny * nx).map(|_| crate::rng::below(&mut r, 60_000) as u16).collect();
+        let frames: Vec<f32> = stored.iter().map(|&v| f32::from(v)).collect();
+        let x = coordinates(nx, 17);
+        let [mut one, mut four, mut raw] = [(); 3].map(|()| vec![0.0f32; ny * nx]);
+        let single: Vec<Moments> = frames.chunks(ny * nx).flat_map(|f| moments::<_, 1>(f, &x, 3, &mut one)).collect();
+        assert_eq!(moments::<_, 4>(&frames, &x, 3, &mut four).as_slice(), single);
+        assert_eq!(moments::<_, 4>(&stored, &x, 3, &mut raw).as_slice(), single);
+        assert_eq!((&four, &raw), (&one, &one));
     }
 
     #[test]
@@ -129,7 +170,8 @@ mod tests {
         let run = |at: usize, v: f32| {
             let mut frame = [1.0; 18];
             frame[at] = v;
-            moments(&frame, &x, 1, &mut [0.0; 18])
+            let [m] = moments(&frame, &x, 1, &mut [0.0; 18]);
+            m
         };
         for at in [0, 8, 13] {
             assert!(run(at, f32::NAN).s.is_nan());

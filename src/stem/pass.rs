@@ -4,8 +4,9 @@ use crate::error::Error;
 use crate::observe::{ControlFlow, Observer, Step, Stop};
 use crate::par::Par;
 use crate::shape::{Limits, checked_len, try_zeroed};
+use crate::source::Element;
 use crate::stem::detector::Spans;
-use crate::stem::moments::{coordinates, moments};
+use crate::stem::moments::{Moments, coordinates, moments};
 use crate::stem::{Com, DataSet, Detector, Edge};
 use crate::tensor::Tensor;
 
@@ -58,7 +59,7 @@ pub struct Analysis {
 const GROUP: usize = 32;
 /// Bytes of frames read at a time by a thread (at least one frame): what stays in the second-level cache while it is
 /// worked on.
-const READ_BYTES: u64 = 256 << 10;
+const READ_BYTES: u64 = 512 << 10;
 /// Words of a frame's row of results before those of the detectors: sum and five moments.
 const MOMENTS: usize = 6;
 
@@ -244,41 +245,62 @@ impl Pass {
 
     /// One group of frames: its rows of sums, and its pattern.
     fn group(&self, group: usize, slot: &mut Slot, buffer: &mut [f32]) {
-        let (frame_len, width) = (self.data.frame_len(), MOMENTS + self.channels());
+        let frame_len = self.data.frame_len();
         let (first, end) = (group * GROUP, ((group + 1) * GROUP).min(self.data.frames()));
         slot.pattern.fill(0.0);
         let mut at = first;
         while at < end {
-            let n = self.read.min(end - at);
-            let piece = &mut buffer[..n * frame_len];
-            if let Err(e) = self.data.source().read_frames(at, piece) {
+            // Counts as they are stored, if the source gives them: twice as many frames go into the buffer.
+            let stored = (2 * self.read).min(end - at);
+            let counts = &mut bytemuck::cast_slice_mut(buffer)[..stored * frame_len];
+            let n;
+            let read = if let Some(read) = self.data.source().read_counts(at, counts) {
+                n = stored;
+                read.and_then(|()| self.frames::<u16>(at, at - first, counts, slot))
+            } else {
+                n = self.read.min(end - at);
+                let piece = &mut buffer[..n * frame_len];
+                let read = self.data.source().read_frames(at, piece);
+                read.and_then(|()| self.frames::<f32>(at, at - first, piece, slot))
+            };
+            if let Err(e) = read {
                 slot.failure = Some(e);
                 return;
-            }
-            for (i, frame) in piece.chunks(frame_len).enumerate() {
-                let m = moments(frame, &self.x, self.origin[0], &mut slot.pattern);
-                if !m.s.is_finite() || m.signed && frame.iter().any(|&v| v < 0.0) {
-                    slot.failure = Some(self.bad_count(at + i, frame));
-                    return;
-                }
-                let row = &mut slot.rows[(at + i - first) * width..][..width];
-                row[..MOMENTS].copy_from_slice(&[m.s, m.y, m.x, m.yy, m.xx, m.xy]);
-                for (out, spans) in row[MOMENTS..].iter_mut().zip(&self.spans) {
-                    *out = spans.sum(frame);
-                }
             }
             at += n;
         }
     }
 
-    #[cold]
-    fn bad_count(&self, index: usize, frame: &[f32]) -> Error {
-        let at = frame.iter().position(|v| !(v.is_finite() && *v >= 0.0));
-        let what = match at {
-            Some(at) => format!("count of {} (frame {index}, pixel {at})", frame[at]),
-            None => format!("counts whose sum overflows (frame {index})"),
-        };
-        Error::Data { what, index: index * frame.len() + at.unwrap_or(0) }
+    /// Frames from number `at` of the data set, and `row` of the group, on.
+    fn frames<E: Element>(&self, at: usize, row: usize, frames: &[E], slot: &mut Slot) -> Result<(), Error> {
+        let frame_len = self.data.frame_len();
+        let (fours, rest) = frames.split_at(frames.len() / (4 * frame_len) * (4 * frame_len));
+        for (i, four) in fours.chunks_exact(4 * frame_len).enumerate() {
+            let found: [Moments; 4] = moments(four, &self.x, self.origin[0], &mut slot.pattern);
+            for ((k, frame), m) in four.chunks_exact(frame_len).enumerate().zip(found) {
+                self.row(at + 4 * i + k, row + 4 * i + k, frame, m, &mut slot.rows)?;
+            }
+        }
+        let before = fours.len() / frame_len;
+        for (k, frame) in rest.chunks_exact(frame_len).enumerate() {
+            let [m] = moments(frame, &self.x, self.origin[0], &mut slot.pattern);
+            self.row(at + before + k, row + before + k, frame, m, &mut slot.rows)?;
+        }
+        Ok(())
+    }
+
+    /// What one frame says: its moments and its sums under the detectors, into its row of results.
+    fn row<E: Element>(&self, index: usize, row: usize, frame: &[E], m: Moments, rows: &mut [f64]) -> Result<(), Error> {
+        if !m.s.is_finite() || m.signed && frame.iter().any(|v| v.to_f32() < 0.0) {
+            return Err(bad_count(index, frame));
+        }
+        let width = MOMENTS + self.channels();
+        let row = &mut rows[row * width..][..width];
+        row[..MOMENTS].copy_from_slice(&[m.s, m.y, m.x, m.yy, m.xx, m.xy]);
+        for (out, spans) in row[MOMENTS..].iter_mut().zip(&self.spans) {
+            *out = spans.sum(frame);
+        }
+        Ok(())
     }
 
     /// From sums and moments in pixels to centres of mass in 1/Å.
@@ -341,6 +363,17 @@ impl Pass {
         let mean = Tensor::from_vec(&self.data.detector(), pattern)?;
         Ok(Analysis { images, sums, mean, com, frames, stop })
     }
+}
+
+#[cold]
+fn bad_count<E: Element>(index: usize, frame: &[E]) -> Error {
+    let bad = |v: &E| !(v.to_f32().is_finite() && v.to_f32() >= 0.0);
+    let at = frame.iter().position(bad);
+    let what = match at {
+        Some(at) => format!("count of {} (frame {index}, pixel {at})", frame[at].to_f32()),
+        None => format!("counts whose sum overflows (frame {index})"),
+    };
+    Error::Data { what, index: index * frame.len() + at.unwrap_or(0) }
 }
 
 /// The pixel nearest to the centre, along one axis of the detector.
