@@ -66,6 +66,8 @@ fn reading(c: &mut Criterion) {
     let stack = data.reshape(&[SHAPE[0] * SHAPE[1], SHAPE[2], SHAPE[3]]).expect("the same elements");
     let mrc = folder.path().join("a.mrc");
     io::mrc::write(&mrc, &stack, [Length::ZERO; 3]).expect("room for 256 MiB");
+    let dm4 = folder.path().join("a.dm4");
+    std::fs::write(&dm4, dm4_bytes(&stack)).expect("room for 256 MiB");
     let bytes = 2 * stack.len();
 
     let mut group = c.benchmark_group("io 256 MiB u16");
@@ -81,22 +83,50 @@ fn reading(c: &mut Criterion) {
             }
         });
     });
-    group.bench_function("frames of an MRC stack", |b| {
-        let frames = io::open(&mrc).and_then(|f| f.frames(0)).expect("a stack");
-        let mut out = vec![0.0f32; 8 * frames.frame_len()];
-        b.iter(|| {
-            for first in (0..frames.frames()).step_by(8) {
-                frames.read_frames(first, &mut out).expect("readable");
-                black_box(&out);
-            }
+    for (name, path) in [("MRC", &mrc), ("DM4", &dm4)] {
+        group.bench_function(format!("frames of a {name} stack"), |b| {
+            let frames = io::open(path).and_then(|f| f.frames(0)).expect("a stack");
+            let mut out = vec![0.0f32; 8 * frames.frame_len()];
+            b.iter(|| {
+                for first in (0..frames.frames()).step_by(8) {
+                    frames.read_frames(first, &mut out).expect("readable");
+                    black_box(&out);
+                }
+            });
         });
-    });
-    group.bench_function("a whole MRC stack", |b| {
-        let file = io::open(&mrc).expect("a stack");
-        b.iter(|| black_box(file.read(0).expect("readable")));
-    });
+        group.bench_function(format!("a whole {name} stack"), |b| {
+            let file = io::open(path).expect("a stack");
+            b.iter(|| black_box(file.read(0).expect("readable")));
+        });
+    }
     group.bench_function("a copy in memory", |b| b.iter(|| black_box(stack.as_slice().to_vec())));
     group.finish();
+}
+
+/// The least DM4 file that holds a stack: header, and the tags of one image.
+fn dm4_bytes(stack: &Tensor<u16>) -> Vec<u8> {
+    // A tag: kind (20 a directory, 21 data), name, bytes of what follows, and that.
+    let tag = |kind: u8, name: &str, content: Vec<u8>| {
+        let length = (name.len() as u16).to_be_bytes();
+        [&[kind], &length[..], name.as_bytes(), &(content.len() as u64).to_be_bytes(), &content].concat()
+    };
+    let directory = |tags: &[Vec<u8>]| [&[1u8, 0][..], &(tags.len() as u64).to_be_bytes(), &tags.concat()].concat();
+    let data = |types: &[u64], bytes: &[u8]| {
+        let types: Vec<u8> = [types.len() as u64].iter().chain(types).flat_map(|n| n.to_be_bytes()).collect();
+        [b"%%%%", &types[..], bytes].concat()
+    };
+    let number = |name: &str, n: u32| tag(21, name, data(&[5], &n.to_le_bytes()));
+    let sizes: Vec<_> = stack.dims().iter().rev().map(|&n| number("", n as u32)).collect();
+    let counts: Vec<u8> = stack.as_slice().iter().flat_map(|v| v.to_le_bytes()).collect();
+    let image = directory(&[
+        tag(21, "Data", data(&[20, 4, stack.len() as u64], &counts)),
+        number("DataType", 10),
+        tag(20, "Dimensions", directory(&sizes)),
+        number("PixelDepth", 2),
+    ]);
+    let list = directory(&[tag(20, "", directory(&[tag(20, "ImageData", image)]))]);
+    let root = directory(&[tag(20, "ImageList", list)]);
+    [&4u32.to_be_bytes()[..], &(root.len() as u64).to_be_bytes(), &1u32.to_be_bytes(), &root].concat()
 }
 
 criterion_group!(benches, reading, virtual_images);
