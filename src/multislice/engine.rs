@@ -24,8 +24,8 @@ use num_complex::Complex;
 
 use crate::error::Error;
 use crate::fft::{Direction, Factor, GAP, LANES, Lane, LaneBuffers, LaneFft, frequency_index};
-use crate::optics::Grid;
 use crate::op::{Write, write};
+use crate::optics::Grid;
 use crate::real::Real;
 use crate::shape::try_zeroed;
 use crate::simd::{lines, transpose16, vectorized};

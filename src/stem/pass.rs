@@ -290,7 +290,14 @@ impl Pass {
     }
 
     /// What one frame says: its moments and its sums under the detectors, into its row of results.
-    fn row<E: Element>(&self, index: usize, row: usize, frame: &[E], m: Moments, rows: &mut [f64]) -> Result<(), Error> {
+    fn row<E: Element>(
+        &self,
+        index: usize,
+        row: usize,
+        frame: &[E],
+        m: Moments,
+        rows: &mut [f64],
+    ) -> Result<(), Error> {
         if !m.s.is_finite() || m.signed && frame.iter().any(|v| v.to_f32() < 0.0) {
             return Err(bad_count(index, frame));
         }
