@@ -8,12 +8,13 @@
 //! reversed here.
 //!
 //! RAW frames are rows of 64-bit words, big-endian, whose lowest bits are the first pixel; a pixel takes 1, 8 or 16
-//! bits at counter depths of 1, 6 and 12. Four chips stand side by side in a strip of 1024 columns: the first two are
+//! bits at counter depths of 1, 6 and 12. At 24, two such frames of 12 bits follow each other after one header, the
+//! higher bits first. Four chips stand side by side in a strip of 1024 columns: the first two are
 //! the lower half of the frame from right to left, upside down, the others the upper half from right to left.
 //!
 //! # References
 //! Quantum Detectors, "Merlin software manual", appendix on the MIB format; the order of the chips is measured on RAW
-//! frames and their decoded twins.
+//! frames and their decoded twins; that of the halves at 24 bits is as the LiberTEM project describes it.
 
 use crate::error::Error;
 use crate::io::array::Array;
@@ -61,6 +62,7 @@ pub(crate) fn read(bytes: &Bytes, beside: Beside, params: &OpenParams) -> Result
         ("R64", Some(1)) => (Element::U8, 1),
         ("R64", Some(6)) => (Element::U8, 8),
         ("R64", Some(12)) => (Element::U16, 16),
+        ("R64", Some(24)) => (Element::U32, 32),
         (other, depth) => {
             let depth = depth.map_or("unknown".into(), |d| d.to_string());
             return Err(Error::Unsupported { what: format!("MIB frames of type {other:?} at counter depth {depth}") });
@@ -137,10 +139,12 @@ pub(crate) fn read(bytes: &Bytes, beside: Beside, params: &OpenParams) -> Result
 
 /// Pixels of a RAW frame.
 fn decode(bytes: &[u8], bits: usize, width: usize, height: usize, quad: bool) -> Result<Array, Error> {
+    // Counts of 24 bits are two frames of 12, in 16 each.
+    let (bits, halves) = if bits == 32 { (16, true) } else { (bits, false) };
     // Pixel `x` of a row: word x·bits/64, counted from its lowest bit.
     let row = width * bits / 8;
-    let word = |y: usize, x: usize| {
-        let at = y * row + x * bits / 64 * 8;
+    let word = |first: usize, y: usize, x: usize| {
+        let at = first + y * row + x * bits / 64 * 8;
         u64::from_be_bytes(bytes[at..at + 8].try_into().expect("8 bytes")) >> (x * bits % 64)
     };
     if !(width * bits).is_multiple_of(64) {
@@ -155,16 +159,23 @@ fn decode(bytes: &[u8], bits: usize, width: usize, height: usize, quad: bool) ->
     };
     let dims = if quad { [2 * CHIP, 2 * CHIP] } else { [height, width] };
     let upright = |i: &[usize]| place(dims[0] - 1 - i[0], i[1]);
+    if halves {
+        return Ok(Array::U32(Tensor::from_fn(&dims, |i| {
+            let (y, x) = upright(i);
+            let [high, low] = [0, height * row].map(|first| word(first, y, x) as u32 & 0xfff);
+            high << 12 | low
+        })));
+    }
     Ok(if bits == 16 {
         Array::U16(Tensor::from_fn(&dims, |i| {
             let (y, x) = upright(i);
-            word(y, x) as u16
+            word(0, y, x) as u16
         }))
     } else {
         let mask = (1u64 << bits) - 1;
         Array::U8(Tensor::from_fn(&dims, |i| {
             let (y, x) = upright(i);
-            (word(y, x) & mask) as u8
+            (word(0, y, x) & mask) as u8
         }))
     })
 }

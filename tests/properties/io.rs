@@ -239,6 +239,27 @@ fn a_recording_of_several_files_is_one_stack() {
 }
 
 #[test]
+fn a_raw_mib_frame_of_24_bits_is_two_of_12_the_higher_bits_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let counts = |y: usize, x: usize| (y * 65_537 + x * 257) as u32 & 0xff_ffff;
+    let mut bytes = b"MQ1,000001,00384,01,0256,0256,R64,   1x1,01,,0.1,MQ1A,,1ns,24,".to_vec();
+    bytes.resize(384, 0);
+    for shift in [12, 0] {
+        // Rows from the bottom; of each four pixels the last comes first, as the lowest bits of a big-endian word do.
+        for y in (0..256).rev() {
+            for four in 0..64 {
+                let half = |x: usize| (counts(y, x) >> shift & 0xfff) as u16;
+                bytes.extend((0..4).rev().flat_map(|k| half(4 * four + k).to_be_bytes()));
+            }
+        }
+    }
+    let path = folder.path().join("a.mib");
+    std::fs::write(&path, bytes).unwrap();
+    let Array::U32(found) = io::open(&path).unwrap().read(0).unwrap() else { panic!("32 bits") };
+    assert_eq!(found, Tensor::from_fn(&[256, 256], |i| counts(i[0], i[1])));
+}
+
+#[test]
 fn a_map_gives_what_reads_give_and_a_scan_must_fit() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("a.mib");
