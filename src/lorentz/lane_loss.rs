@@ -113,6 +113,7 @@ pub(crate) struct LaneLoss<T: Real> {
     waves: Vec<Lines<T>>,
     /// Columns: the gradients.
     gradient: Vec<Lines<T>>,
+    together: usize,
     /// One a thread: columns.
     work: Vec<Lines<T>>,
     par: Par,
@@ -151,7 +152,8 @@ impl<T: Real> LaneLoss<T> {
             }
         });
         let mut lines = Lines::many(columns, ny, n.div_ceil(2))?;
-        for (d, lines) in lines.iter_mut().enumerate() {
+        model.par.chunks(&mut lines, 1, |d, lines| {
+            let lines = &mut lines[0];
             let half = lines.half;
             let lanes = lines.words[lines.start..].as_chunks_mut::<LANES>().0;
             for (k, image) in measured.chunks(len).enumerate() {
@@ -159,7 +161,8 @@ impl<T: Real> LaneLoss<T> {
                     lane.copy_from_slice(&row[d * LANES..][..LANES]);
                 }
             }
-        }
+        });
+        let together = std::env::var("TOG").map_or(TOGETHER, |v| v.parse().unwrap());
         Ok(LaneLoss {
             dims: [ny, nx],
             along_y,
@@ -170,7 +173,8 @@ impl<T: Real> LaneLoss<T> {
             measured: lines,
             object: Lines::many(columns, ny, 2)?,
             spectrum: Lines::many(rows, nx, 2)?,
-            waves: Lines::many(rows, nx, n.min(TOGETHER))?,
+            waves: Lines::many(rows, nx, n.min(together))?,
+            together,
             gradient: Lines::many(columns, ny, 1)?,
             work: Lines::many(model.par.count(), ny, 1)?,
             par: model.par.clone(),
@@ -233,9 +237,9 @@ impl<T: Real> LaneLoss<T> {
 
         let (measured, loss) = (&self.measured, self.loss);
         let mut total = 0.0;
-        for first in (0..n).step_by(TOGETHER) {
+        for first in (0..n).step_by(self.together) {
             // Columns of every image: back along y, the loss, and along y again.
-            let together = TOGETHER.min(n - first);
+            let together = self.together.min(n - first);
             let mut parts: Vec<Vec<_>> = (0..together).map(|_| Vec::with_capacity(rows)).collect();
             for lines in &mut self.waves {
                 parts.iter_mut().zip(lines.arrays()).for_each(|(part, w)| part.push(blocks(w)));
