@@ -26,8 +26,8 @@ use crate::real::Real;
 use crate::shape::try_zeroed;
 use crate::simd::transpose16;
 
-/// Images whose waves are kept at a time.
-const TOGETHER: usize = 8;
+/// Images whose waves are kept at a time: few, so that what is written along x is still in a cache when it is read along y.
+pub(crate) const TOGETHER: usize = 2;
 
 /// Complex arrays for the points of sixteen lines, real and imaginary parts apart, from a line of the cache on.
 #[derive(Debug)]
@@ -113,7 +113,6 @@ pub(crate) struct LaneLoss<T: Real> {
     waves: Vec<Lines<T>>,
     /// Columns: the gradients.
     gradient: Vec<Lines<T>>,
-    together: usize,
     /// One a thread: columns.
     work: Vec<Lines<T>>,
     par: Par,
@@ -162,7 +161,6 @@ impl<T: Real> LaneLoss<T> {
                 }
             }
         });
-        let together = std::env::var("TOG").map_or(TOGETHER, |v| v.parse().unwrap());
         Ok(LaneLoss {
             dims: [ny, nx],
             along_y,
@@ -173,8 +171,7 @@ impl<T: Real> LaneLoss<T> {
             measured: lines,
             object: Lines::many(columns, ny, 2)?,
             spectrum: Lines::many(rows, nx, 2)?,
-            waves: Lines::many(rows, nx, n.min(together))?,
-            together,
+            waves: Lines::many(rows, nx, n.min(TOGETHER))?,
             gradient: Lines::many(columns, ny, 1)?,
             work: Lines::many(model.par.count(), ny, 1)?,
             par: model.par.clone(),
@@ -237,9 +234,9 @@ impl<T: Real> LaneLoss<T> {
 
         let (measured, loss) = (&self.measured, self.loss);
         let mut total = 0.0;
-        for first in (0..n).step_by(self.together) {
+        for first in (0..n).step_by(TOGETHER) {
             // Columns of every image: back along y, the loss, and along y again.
-            let together = self.together.min(n - first);
+            let together = TOGETHER.min(n - first);
             let mut parts: Vec<Vec<_>> = (0..together).map(|_| Vec::with_capacity(rows)).collect();
             for lines in &mut self.waves {
                 parts.iter_mut().zip(lines.arrays()).for_each(|(part, w)| part.push(blocks(w)));

@@ -3,6 +3,7 @@
 
 use crate::error::Error;
 use crate::fft::fourier_resample;
+use crate::lorentz::lane_loss::TOGETHER;
 use crate::lorentz::precondition::Filter;
 use crate::lorentz::problem::Problem;
 use crate::lorentz::uncertainty::uncertainty;
@@ -191,9 +192,9 @@ impl Retrieval {
         let p = &self.params;
         let n = p.series.images.len() as u64;
         let joint = p.stages.iter().any(|s| s.free.any());
-        // Words an object pixel: the transfer functions twice, √I twice and the waves of every image, and where images are
-        // taken one by one their own; object, spectrum, threads; x, g and what the descent keeps.
-        let images = n * if joint { 9 } else { 8 };
+        // Words an object pixel: the transfer functions twice and √I twice of every image, the waves of some, and where
+        // images are taken one by one their own; object, spectrum, threads; x, g and what the descent keeps.
+        let images = if joint { 9 * n } else { 6 * n + 2 * TOGETHER as u64 };
         let threads = p.series.par.count() as u64 * if joint { 7 } else { 4 };
         let vectors = match p.descent {
             Descent::Lbfgs { pairs } => 2 * pairs as u64 + 8,
