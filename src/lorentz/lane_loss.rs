@@ -26,7 +26,8 @@ use crate::real::Real;
 use crate::shape::try_zeroed;
 use crate::simd::transpose16;
 
-/// Images whose waves are kept at a time: few, so that what is written along x is still in a cache when it is read along y.
+/// Images whose waves are kept at a time: few, so that what is written along x is still in a cache when it is read
+/// along y.
 pub(crate) const TOGETHER: usize = 2;
 
 /// Complex arrays for the points of sixteen lines, real and imaginary parts apart, from a line of the cache on.

@@ -55,8 +55,8 @@ pub struct MinimizeParams {
     pub change_tolerance: f64,
     /// Stalled when the best loss has not improved in so many iterations; 0: never.
     pub patience: usize,
-    /// Threads of Adam's step and of what is done after every evaluation. The default is the calling thread: most problems
-    /// are small beside what their objective costs.
+    /// Threads of Adam's step and of what is done after every evaluation. The default is the calling thread: most
+    /// problems are small beside what their objective costs.
     pub par: Par,
     /// The most memory of state and workspace.
     pub limits: Limits,
