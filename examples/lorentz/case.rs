@@ -30,7 +30,8 @@ pub struct Case {
 pub struct Prior {
     /// Piecewise linear (a curvature penalty) instead of piecewise constant (total variation).
     pub linear: bool,
-    /// The weight is this times σ/√n, σ being the noise of √I and n the number of images.
+    /// The weight is this times σ²/n, σ being the noise of √I and n the number of images: minus the logarithm of a
+    /// probability that knows nothing of the noise. 1/rad.
     pub strength: f64,
     /// ε, in rad a pixel (squared).
     pub smoothing: f64,
@@ -44,18 +45,18 @@ pub struct Prior {
 
 impl Default for Prior {
     fn default() -> Self {
-        Prior { linear: false, strength: 0.07, smoothing: 0.02, coarse: 4, floor: 0.05, tolerance: 1e-6 }
+        Prior { linear: false, strength: 3.0, smoothing: 0.02, coarse: 4, floor: 0.05, tolerance: 1e-6 }
     }
 }
 
 impl Prior {
     /// For magnetic phases: piecewise linear.
     pub fn magnetic() -> Self {
-        Prior { linear: true, strength: 0.3, smoothing: 0.002, coarse: 4, floor: 0.05, tolerance: 1e-6 }
+        Prior { linear: true, strength: 4.0, smoothing: 0.002, coarse: 4, floor: 0.05, tolerance: 1e-6 }
     }
 
     fn regularizer(&self, images: &Tensor<f32>, grid: &Grid) -> Result<Regularizer, Failure> {
-        let (weight, smoothing) = (self.strength * noise_of_mean(images, grid)?, self.smoothing);
+        let (weight, smoothing) = (self.strength * noise_of_mean(images, grid)?.powi(2), self.smoothing);
         Ok(if self.linear {
             Regularizer::Curvature { weight, smoothing }
         } else {

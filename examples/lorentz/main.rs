@@ -42,11 +42,12 @@ lorentz: phase and induction from a focal series, by TIE, Gerchberg-Saxton and a
                      amplitude; a simulated theta_c starts 1.5 times too large, defoci 5 % wrong
   --prior P          of the phase: constant (total variation) or linear (curvature) by pieces
                      (default linear for phantoms, constant else)
-  --strength S       its weight over noise/sqrt(images) (default 0.07; linear 0.3), --smoothing E (0.02; 0.002),
+  --strength S       its weight over noise^2/images (default 3; linear 4), --smoothing E (0.02; 0.002),
   --coarse B         and the binning of the first stage (4), --floor F, --tolerance T of the descent
   --iterations-gs N  (default 200)
   --seed S           (default 1)
   --study S          table, joint, noise, dose, single or in-situ: the longer studies (--seeds K, default 5)
+  --only TEXT        of their rows those whose name begins with this
   --threads N        threads (default: all cores)
   --out DIR          where PNG and arrays (.npy) go (default out/lorentz)
 
@@ -121,6 +122,7 @@ fn main() -> Result<(), Failure> {
         "floor",
         "tolerance",
         "study",
+        "only",
         "threads",
         "out",
     ];
@@ -182,13 +184,13 @@ fn main() -> Result<(), Failure> {
     };
     let case = Case { series, phase: phase.as_slice().to_vec(), amplitude, prior };
 
-    let seeds = o.get("seeds", 5)?;
+    let (seeds, only) = (o.get("seeds", 5)?, text("only", "")?);
     let study = match text("study", "")?.as_str() {
         "" => None,
-        "table" => Some(study::table(&case, seeds)?),
-        "joint" => Some(study::joint(&case, seeds)?),
-        "noise" => Some(study::grid(&case, false, seed)?),
-        "dose" => Some(study::grid(&case, true, seed)?),
+        "table" => Some(study::table(&case, seeds, &only)?),
+        "joint" => Some(study::joint(&case, seeds, &only)?),
+        "noise" => Some(study::grid(&case, false, seed, &only)?),
+        "dose" => Some(study::grid(&case, true, seed, &only)?),
         "single" => Some(study::single(&par, prior, seeds)?),
         "in-situ" => Some(study::in_situ(&par)?),
         other => return Err(format!("--study {other} (see --help)").into()),

@@ -104,7 +104,7 @@ impl<T: Real> Function<T> for LorentzImages<T> {
             let t = match x.len() {
                 3 => {
                     let t = &mut own[k * len..][..len];
-                    m.fill_transfer(&words, t);
+                    m.fill_transfers(std::slice::from_ref(&words), t);
                     &*t
                 }
                 _ => &m.transfers()[k * len..][..len],

@@ -26,8 +26,9 @@ use crate::real::Real;
 use crate::shape::try_zeroed;
 use crate::simd::transpose16;
 
-/// Images whose waves are kept at a time.
-const TOGETHER: usize = 8;
+/// Images whose waves are kept at a time: few, so that what is written along x is still in a cache when it is read
+/// along y.
+pub(crate) const TOGETHER: usize = 2;
 
 /// Complex arrays for the points of sixteen lines, real and imaginary parts apart, from a line of the cache on.
 #[derive(Debug)]
@@ -151,7 +152,8 @@ impl<T: Real> LaneLoss<T> {
             }
         });
         let mut lines = Lines::many(columns, ny, n.div_ceil(2))?;
-        for (d, lines) in lines.iter_mut().enumerate() {
+        model.par.chunks(&mut lines, 1, |d, lines| {
+            let lines = &mut lines[0];
             let half = lines.half;
             let lanes = lines.words[lines.start..].as_chunks_mut::<LANES>().0;
             for (k, image) in measured.chunks(len).enumerate() {
@@ -159,7 +161,7 @@ impl<T: Real> LaneLoss<T> {
                     lane.copy_from_slice(&row[d * LANES..][..LANES]);
                 }
             }
-        }
+        });
         Ok(LaneLoss {
             dims: [ny, nx],
             along_y,

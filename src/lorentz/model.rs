@@ -157,7 +157,7 @@ impl<T: Real> LorentzModel<T> {
             par: params.par.clone(),
         };
         let mut transfers = std::mem::take(&mut model.transfers);
-        model.par.chunks(&mut transfers, len, |i, t| model.fill_transfer(&model.settings[i], t));
+        model.fill_transfers(&model.settings, &mut transfers);
         model.transfers = transfers;
         Ok(model)
     }
@@ -214,27 +214,58 @@ impl<T: Real> LorentzModel<T> {
         Warp::new(self.grid.dims, words[Word::Rotation.index()], words[Word::LnMagnification.index()])
     }
 
-    /// Writes T (nx, ny) of the setting `words`.
-    pub(crate) fn fill_transfer(&self, words: &[f64; SETTING_WORDS], t: &mut [Complex<T>]) {
-        // t is (nx, ny)
-        let ny = self.k[0].len();
-        check_len("LorentzModel", "transfer", self.fft.len(), t.len());
-        let numbers = lens_words(words);
-        let shifted = words[6] != 0.0 || words[7] != 0.0;
-        let along_y: Vec<Complex<f64>> = self.k[0].iter().map(|k| cis(-std::f64::consts::TAU * k * words[6])).collect();
-        for (ix, row) in t.chunks_mut(ny).enumerate() {
-            let kx = self.k[1][ix];
-            let along_x = cis(-std::f64::consts::TAU * kx * words[7]);
-            for (iy, t) in row.iter_mut().enumerate() {
-                let mut z = self.lens.at(&numbers, [self.k[0][iy], kx]);
-                if shifted {
-                    z *= along_x * along_y[iy];
-                }
-                if let Some(a) = &self.aperture {
-                    z *= a[ix * ny + iy];
-                }
-                *t = Complex::new(T::of(z.re), T::of(z.im));
+    /// Writes T (n, nx, ny) of n settings. The lens is even in q: half of its values are those of the other half.
+    pub(crate) fn fill_transfers(&self, settings: &[[f64; SETTING_WORDS]], t: &mut [Complex<T>]) {
+        // t is (n, nx, ny)
+        let [nx, ny] = [self.k[1].len(), self.k[0].len()];
+        check_len("LorentzModel", "transfers", settings.len() * nx * ny, t.len());
+        let mirrored = |i: usize, n: usize| if i == 0 { 0 } else { n - i };
+        // Rows ix and −ix together, one task.
+        let mut pairs = Vec::with_capacity(settings.len() * (nx / 2 + 1));
+        for (words, t) in settings.iter().zip(t.chunks_mut(nx * ny)) {
+            let mut rows: Vec<_> = t.chunks_mut(ny).map(Some).collect();
+            for ix in 0..=nx / 2 {
+                let (row, other) = (rows[ix].take(), rows[mirrored(ix, nx)].take());
+                pairs.extend(row.map(|row| (words, ix, row, other)));
             }
+        }
+        self.par.chunks(&mut pairs, 1, |_, pair| {
+            let (words, ix, row, other) = &mut pair[0];
+            let numbers = lens_words(words);
+            let kx = self.k[1][*ix];
+            let at = |ky: f64, kx: f64| {
+                let z = self.lens.at(&numbers, [ky, kx]);
+                Complex::new(T::of(z.re), T::of(z.im))
+            };
+            // Row 0 is its own mirror image.
+            let computed = if *ix == 0 { ny / 2 + 1 } else { ny };
+            row[..computed].iter_mut().zip(&self.k[0]).for_each(|(t, &ky)| *t = at(ky, kx));
+            for iy in computed..ny {
+                row[iy] = row[ny - iy];
+            }
+            if let Some(other) = other {
+                (0..ny).for_each(|iy| other[iy] = row[mirrored(iy, ny)]);
+                // The highest frequency of an even side stands for both signs, but is computed at one.
+                if ny.is_multiple_of(2) {
+                    other[ny / 2] = at(self.k[0][ny / 2], -kx);
+                }
+                self.shift_and_cut(words, mirrored(*ix, nx), other);
+            }
+            self.shift_and_cut(words, *ix, row);
+        });
+    }
+
+    /// Row `ix` of a transfer function times the factors of the shift and the aperture.
+    fn shift_and_cut(&self, words: &[f64; SETTING_WORDS], ix: usize, row: &mut [Complex<T>]) {
+        if words[6] != 0.0 || words[7] != 0.0 {
+            for (iy, t) in row.iter_mut().enumerate() {
+                let ramp = self.ramp(words, iy, ix);
+                *t *= Complex::new(T::of(ramp.re), T::of(ramp.im));
+            }
+        }
+        if let Some(a) = &self.aperture {
+            let a = &a[ix * row.len()..];
+            row.iter_mut().zip(a).for_each(|(t, a)| *t = t.scale(T::of(*a)));
         }
     }
 
@@ -290,7 +321,7 @@ impl<T: Real> LorentzModel<T> {
     ) {
         let ny = self.k[0].len();
         let numbers = lens_words(words);
-        self.fill_transfer(words, frame);
+        self.fill_transfers(std::slice::from_ref(words), frame);
         for (i, (f, o)) in frame.iter_mut().zip(spectrum).enumerate() {
             let k = [self.k[0][i % ny], self.k[1][i / ny]];
             let by = self.lens.log_gradient(&numbers, k);
@@ -383,4 +414,41 @@ fn lens_words(words: &[f64; SETTING_WORDS]) -> [f64; 6] {
 pub(crate) enum Warped {
     Yes,
     No,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::units::{Angle, Length};
+
+    #[test]
+    fn transfer_functions_from_one_half_are_those_of_every_frequency() {
+        for dims in [[6, 7], [5, 8], [1, 6], [4, 1]] {
+            let plain = ImageSetting {
+                defocus: Length::um(150.0),
+                cs: Length::mm(3.0),
+                astigmatism: crate::optics::Polar { c: Length::um(20.0), phi: Angle::deg(25.0) },
+                focal_spread: crate::optics::FocalSpread::rms(Length::nm(300.0)),
+                ..ImageSetting::default()
+            };
+            let moved = ImageSetting { shift: [Length::nm(3.0), Length::nm(-8.0)], ..plain };
+            let model = LorentzModel::<f64>::new(&LorentzParams {
+                grid: Grid { dims, sampling: [Length::nm(5.0), Length::nm(4.0)] },
+                images: vec![plain, moved],
+                aperture: Aperture::Soft { semi_angle: Angle::mrad(0.3) },
+                ..LorentzParams::default()
+            })
+            .unwrap();
+            let aperture = model.aperture.as_ref().unwrap();
+            for (k, t) in model.transfers.chunks(dims[0] * dims[1]).enumerate() {
+                let words = &model.settings[k];
+                for (i, t) in t.iter().enumerate() {
+                    let (ix, iy) = (i / dims[0], i % dims[0]);
+                    let lens = model.lens.at(&lens_words(words), [model.k[0][iy], model.k[1][ix]]);
+                    let want = lens * aperture[i] * model.ramp(words, iy, ix);
+                    assert!((t - want).norm() < 1e-14, "{dims:?} {k} {i}: {t} {want}");
+                }
+            }
+        }
+    }
 }

@@ -96,14 +96,18 @@ impl<T: Real> LorentzObjective<T> {
         if let Some((index, _)) = images.as_slice().iter().enumerate().find(|&v| wrong(v)) {
             return Err(Error::Data { what: "an intensity that is negative or not finite".into(), index });
         }
-        let value = |(i, v): (usize, &T)| match (counts(i), loss) {
+        let value = |i: usize| match (counts(i), loss) {
             (false, _) => T::ZERO,
-            (true, Loss::Amplitude) => v.sqrt(),
-            (true, Loss::Poisson) => *v,
+            (true, Loss::Amplitude) => images.as_slice()[i].sqrt(),
+            (true, Loss::Poisson) => images.as_slice()[i],
         };
+        let mut measured = try_zeroed(images.len())?;
+        model.par.chunks(&mut measured, kernels::CHUNK, |c, out| {
+            out.iter_mut().enumerate().for_each(|(i, m)| *m = value(c * kernels::CHUNK + i));
+        });
         Ok(LorentzObjective {
             loss,
-            measured: images.as_slice().iter().enumerate().map(value).collect(),
+            measured,
             weights: weights.map(|w| w.as_slice().to_vec()),
             lanes: None,
             wave: Vec::new(),
@@ -191,7 +195,7 @@ impl<T: Real> LorentzObjective<T> {
 
         // New transfer functions, where the settings are not those of the model.
         if settings.is_some() {
-            model.par.chunks(&mut self.transfers, len, |k, t| model.fill_transfer(&words[k], t));
+            model.fill_transfers(words, &mut self.transfers);
         }
         let transfers = if settings.is_some() { &self.transfers[..] } else { model.transfers() };
 
@@ -279,7 +283,7 @@ impl<T: Real> LorentzObjective<T> {
         let (bench, part) = (&mut self.benches[0], &mut self.parts[k]);
         self.model.object(phase, amplitude, &mut self.wave, &mut self.spectrum, bench);
         let mut t = try_zeroed(len)?;
-        self.model.fill_transfer(words, &mut t);
+        self.model.fill_transfers(std::slice::from_ref(words), &mut t);
         self.model.wave(&t, &self.spectrum, &mut part.frame, bench);
         let psi = bench.psi.clone();
         self.model.wave_tangent(words, change, &self.spectrum, &mut part.frame, bench);

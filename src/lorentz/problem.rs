@@ -2,12 +2,15 @@
 //! for gradients.
 
 use crate::error::Error;
+use crate::lorentz::kernels::CHUNK;
 use crate::lorentz::objective::Gradients;
 use crate::lorentz::precondition::Filter;
 use crate::lorentz::variables::{Variable, gradient_of, settings_of};
 use crate::lorentz::{Amplitude, LorentzObjective, Regularizer, SETTING_WORDS};
+use crate::par::Par;
 use crate::real::Real;
 use crate::shape::try_zeroed;
+use crate::simd::vectorized;
 
 /// `x = [phase (ny, nx) | amplitude (ny, nx), if free | settings]`, all about 0:
 /// `φ = φ₀ + C x_φ`, `A = A₀ + u x_A`, settings by [`Variable`].
@@ -24,6 +27,8 @@ pub(crate) struct Problem<T: Real> {
     amplitude_unit: T,
     // What an evaluation needs.
     phase: Vec<T>,
+    /// F⁻¹{ f F{x} }; empty without a filter.
+    change: Vec<T>,
     amplitude_now: Vec<T>,
     scratch: Vec<T>,
     settings_now: Vec<[f64; SETTING_WORDS]>,
@@ -46,6 +51,7 @@ impl<T: Real> Problem<T> {
         let unit = if filter.is_some() { (len as f64 / 2.0).sqrt() } else { 1.0 };
         Ok(Problem {
             phase: try_zeroed(len)?,
+            change: try_zeroed(if filter.is_some() { len } else { 0 })?,
             amplitude_now: start_amplitude.clone(),
             scratch: try_zeroed(regularizer.scratch_len(len))?,
             settings_now: settings.clone(),
@@ -115,13 +121,18 @@ impl<T: Real> Problem<T> {
     /// Phase, amplitude and settings at x; returns the penalty by frequency.
     fn unpack(&mut self, x: &[T]) -> f64 {
         let len = self.start_phase.len();
-        self.phase.copy_from_slice(&x[..len]);
-        let penalty = self.filter.as_mut().map_or(0.0, |filter| filter.forward(&mut self.phase));
-        self.phase.iter_mut().zip(&self.start_phase).for_each(|(p, s)| *p += *s);
+        let par = &self.objective.model().par;
+        let mut penalty = 0.0;
+        if let Some(filter) = &mut self.filter {
+            self.change.copy_from_slice(&x[..len]);
+            penalty = filter.forward(&mut self.change);
+            add_scaled(&self.start_phase, T::ONE, &self.change, &mut self.phase, par);
+        } else {
+            add_scaled(&self.start_phase, T::ONE, &x[..len], &mut self.phase, par);
+        }
         if self.amplitude == Amplitude::Free {
-            for ((a, s), x) in self.amplitude_now.iter_mut().zip(&self.start_amplitude).zip(&x[len..2 * len]) {
-                *a = *s + self.amplitude_unit * *x;
-            }
+            let change = &x[len..2 * len];
+            add_scaled(&self.start_amplitude, self.amplitude_unit, change, &mut self.amplitude_now, par);
         }
         let v: Vec<f64> = x[self.fields() * len..].iter().map(|v| v.f64()).collect();
         settings_of(&self.start_settings, &self.variables, &v, &mut self.settings_now);
@@ -173,4 +184,12 @@ impl<T: Real> Problem<T> {
         }
         Ok(loss)
     }
+}
+
+/// z = a + s b.
+fn add_scaled<T: Real>(a: &[T], s: T, b: &[T], z: &mut [T], par: &Par) {
+    par.chunks(z, CHUNK, |i, z| {
+        let (a, b) = (&a[i * CHUNK..][..z.len()], &b[i * CHUNK..][..z.len()]);
+        vectorized!({ z.iter_mut().zip(a).zip(b).for_each(|((z, &a), &b)| *z = a + s * b) })
+    });
 }

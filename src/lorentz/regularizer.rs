@@ -5,6 +5,9 @@ use crate::par::Par;
 use crate::real::Real;
 
 /// A penalty on the phase, added to the loss. Differences are forward and periodic, in radians a pixel.
+///
+/// The same knowledge of the object has a weight w ∝ σ²/n: σ is the noise of √I
+/// ([`noise_level`](crate::lorentz::noise_level)), n the number of images.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Regularizer {
     /// None.

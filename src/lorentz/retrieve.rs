@@ -3,6 +3,7 @@
 
 use crate::error::Error;
 use crate::fft::fourier_resample;
+use crate::lorentz::lane_loss::TOGETHER;
 use crate::lorentz::precondition::Filter;
 use crate::lorentz::problem::Problem;
 use crate::lorentz::uncertainty::uncertainty;
@@ -191,9 +192,9 @@ impl Retrieval {
         let p = &self.params;
         let n = p.series.images.len() as u64;
         let joint = p.stages.iter().any(|s| s.free.any());
-        // Words an object pixel: the transfer functions twice, √I twice and the waves of every image, and where images are
-        // taken one by one their own; object, spectrum, threads; x, g and what the descent keeps.
-        let images = n * if joint { 9 } else { 8 };
+        // Words an object pixel: the transfer functions twice and √I twice of every image, the waves of some, and where
+        // images are taken one by one their own; object, spectrum, threads; x, g and what the descent keeps.
+        let images = if joint { 9 * n } else { 6 * n + 2 * TOGETHER as u64 };
         let threads = p.series.par.count() as u64 * if joint { 7 } else { 4 };
         let vectors = match p.descent {
             Descent::Lbfgs { pairs } => 2 * pairs as u64 + 8,
@@ -242,7 +243,8 @@ impl Retrieval {
         for (i, stage) in p.stages.iter().enumerate() {
             let b = stage.binning;
             let dims = [ny / b, nx / b];
-            let binned = bin(images, dims)?;
+            let binned = if b == 1 { None } else { Some(bin(images, dims)?) };
+            let data = binned.as_ref().unwrap_or(images);
             let binned_weights = weights.map(|w| bin_mean(w, dims)).transpose()?;
             let start = resample(&phase, [ny, nx], dims)?;
             let a = resample(&fine_amplitude, [ny, nx], dims)?;
@@ -251,7 +253,7 @@ impl Retrieval {
             let model = LorentzModel::new(&LorentzParams { grid, images: words, ..p.series.clone() })?;
             let a2 = a.iter().map(|a| a.f64().powi(2)).sum::<f64>() / a.len() as f64;
             let filter = Filter::new(p.precondition, &model, a2, &p.regularizer, p.spectrum.as_ref(), &start)?;
-            let objective = LorentzObjective::new(model, &binned, binned_weights.as_ref(), p.loss)?;
+            let objective = LorentzObjective::new(model, data, binned_weights.as_ref(), p.loss)?;
             let free = variables(&stage.free, &settings);
             let mut problem = Problem::new(objective, filter, p.regularizer, p.amplitude, free, start, a)?;
             let done = loss.len();
@@ -308,6 +310,7 @@ fn minimise<T: Real>(
         method,
         schedule: Schedule { rate, ..Schedule::default() },
         change_tolerance: p.tolerance,
+        par: p.series.par.clone(),
         ..MinimizeParams::default()
     };
     problem.set_units()?;
@@ -322,9 +325,6 @@ fn bin<T: Real>(images: &Tensor<T>, dims: [usize; 2]) -> Result<Tensor<T>, Error
     let &[n, ny, nx] = images.dims() else {
         return Err(Error::shape("Retrieval images", &[0, 0, 0], images.dims()));
     };
-    if [ny, nx] == dims {
-        return Ok(images.clone());
-    }
     let mut out = Vec::new();
     for k in 0..n {
         let frame = fourier_resample(&images.as_slice()[k * ny * nx..][..ny * nx], [ny, nx], dims)?;

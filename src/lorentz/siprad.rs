@@ -228,7 +228,7 @@ impl Siprad {
                 }
                 session.backward();
                 let (x, g) = session.params_and_grads();
-                step.step(t + 1, x, g, &mut memory, p.rate);
+                step.step(t + 1, x, g, &mut memory, p.rate, &p.series.par);
             }
             weights = Some(Weights::take(&session)?);
         }

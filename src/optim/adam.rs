@@ -1,8 +1,12 @@
 //! Adam: steps in units of the gradient's own recent size.
 
 use crate::error::check_len;
+use crate::par::Par;
 use crate::real::Real;
 use crate::simd::vectorized;
+
+/// Words that one task works on at a time.
+pub(crate) const CHUNK: usize = 16384;
 
 /// Adam's constants.
 ///
@@ -114,7 +118,7 @@ impl AdamStep {
     ///
     /// # Panics
     /// If the slices do not have the length of x, or [`AdamStep::vectors`] times it.
-    pub fn step<T: Real>(&self, t: usize, x: &mut [T], gradient: &[T], memory: &mut [T], rate: f64) {
+    pub fn step<T: Real>(&self, t: usize, x: &mut [T], gradient: &[T], memory: &mut [T], rate: f64, par: &Par) {
         let n = x.len();
         check_len("AdamStep", "gradient", n, gradient.len());
         check_len("AdamStep", "memory", self.vectors() * n, memory.len());
@@ -137,20 +141,30 @@ impl AdamStep {
             *v = b2 * *v + (T::ONE - b2) * g * g;
         };
         let moved = |x: T, m: T, second: T| shrink * x - rate_t * (c1 * m) / ((c2 * second).sqrt() + eps);
+        let words = x.chunks_mut(CHUNK).zip(gradient.chunks(CHUNK)).zip(m.chunks_mut(CHUNK)).zip(v.chunks_mut(CHUNK));
         match self.second {
-            SecondMoment::Mean => vectorized!({
-                for (((x, &g), m), v) in x.iter_mut().zip(gradient).zip(m).zip(v) {
-                    moments(*x, g, m, v);
-                    *x = moved(*x, *m, *v);
-                }
+            SecondMoment::Mean => par.chunks(&mut words.collect::<Vec<_>>(), 1, |_, part| {
+                let (((x, gradient), m), v) = &mut part[0];
+                vectorized!({
+                    for (((x, &g), m), v) in x.iter_mut().zip(*gradient).zip(m.iter_mut()).zip(v.iter_mut()) {
+                        moments(*x, g, m, v);
+                        *x = moved(*x, *m, *v);
+                    }
+                })
             }),
-            SecondMoment::Largest => vectorized!({
-                for ((((x, &g), m), v), l) in x.iter_mut().zip(gradient).zip(m).zip(v).zip(largest) {
-                    moments(*x, g, m, v);
-                    *l = l.max(*v);
-                    *x = moved(*x, *m, *l);
-                }
-            }),
+            SecondMoment::Largest => {
+                par.chunks(&mut words.zip(largest.chunks_mut(CHUNK)).collect::<Vec<_>>(), 1, |_, part| {
+                    let ((((x, gradient), m), v), largest) = &mut part[0];
+                    vectorized!({
+                        let moments_of = x.iter_mut().zip(*gradient).zip(m.iter_mut()).zip(v.iter_mut());
+                        for ((((x, &g), m), v), l) in moments_of.zip(largest.iter_mut()) {
+                            moments(*x, g, m, v);
+                            *l = l.max(*v);
+                            *x = moved(*x, *m, *l);
+                        }
+                    })
+                });
+            }
         }
     }
 }

@@ -2,8 +2,10 @@
 
 use crate::error::{Error, check_len};
 use crate::observe::{Observer, Step, Stop};
+use crate::optim::adam::CHUNK;
 use crate::optim::schedule::NO_PLATEAU;
 use crate::optim::{AdamStep, Clip, Lbfgs, LineStep, Schedule, Sgd, Wolfe, dot, moving_average, polak_ribiere};
+use crate::par::Par;
 use crate::real::Real;
 use crate::shape::{Limits, try_zeroed};
 
@@ -36,7 +38,7 @@ pub enum Method {
 }
 
 /// How [`Minimize`] works.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct MinimizeParams {
     /// How a step is found.
     pub method: Method,
@@ -53,11 +55,14 @@ pub struct MinimizeParams {
     pub change_tolerance: f64,
     /// Stalled when the best loss has not improved in so many iterations; 0: never.
     pub patience: usize,
+    /// Threads of Adam's step and of what is done after every evaluation. The default is the calling thread: most
+    /// problems are small beside what their objective costs.
+    pub par: Par,
     /// The most memory of state and workspace.
     pub limits: Limits,
 }
 
-/// Adam at 10⁻³.
+/// Adam at 10⁻³ on the calling thread.
 impl Default for MinimizeParams {
     fn default() -> Self {
         MinimizeParams {
@@ -68,6 +73,7 @@ impl Default for MinimizeParams {
             gradient_tolerance: 0.0,
             change_tolerance: 0.0,
             patience: 0,
+            par: Par::seq(),
             limits: Limits::default(),
         }
     }
@@ -180,7 +186,7 @@ impl Minimize {
             }
         }
         let plan = Minimize { n, params };
-        params.limits.check(plan.workspace_bytes::<f64>())?;
+        plan.params.limits.check(plan.workspace_bytes::<f64>())?;
         Ok(plan)
     }
 
@@ -251,7 +257,7 @@ impl Minimize {
             total: first.saturating_add(iterations),
             gradient: try_zeroed(self.n)?,
             state,
-            params: self.params,
+            params: &self.params,
             failure: None,
         };
         let stop = match self.params.method {
@@ -280,23 +286,21 @@ impl Minimize {
 }
 
 /// One call of [`Minimize::run`].
-struct Run<T: Real> {
+struct Run<'a, T: Real> {
     state: MinimizeState<T>,
-    params: MinimizeParams,
+    params: &'a MinimizeParams,
     gradient: Vec<T>,
     total: usize,
     failure: Option<Error>,
 }
 
-impl<T: Real> Run<T> {
+impl<T: Real> Run<'_, T> {
     /// Evaluates at x; `None` where loss or gradient is not finite.
     fn evaluate(&mut self, objective: Objective<'_, T>) -> Result<Option<f64>, Error> {
         let (s, step) = (&self.state, self.state.iteration);
         let failure = match objective(&s.x, step, &mut self.gradient) {
             Ok(loss) if !loss.is_finite() => Error::NotFinite { node: "loss".into(), step },
-            Ok(_) if !dot(&self.gradient, &self.gradient).is_finite() => {
-                Error::NotFinite { node: "gradient".into(), step }
-            }
+            Ok(_) if !self.square().is_finite() => Error::NotFinite { node: "gradient".into(), step },
             Ok(loss) => return Ok(Some(loss)),
             Err(e @ Error::NotFinite { .. }) => e,
             Err(e) => return Err(e),
@@ -305,11 +309,18 @@ impl<T: Real> Run<T> {
         Ok(None)
     }
 
+    /// Σ g².
+    fn square(&self) -> f64 {
+        let g = &self.gradient;
+        self.params.par.sum(g.len(), CHUNK, |part| dot(&g[part.clone()], &g[part]))
+    }
+
     fn keep_best(&mut self, loss: f64) {
         let s = &mut self.state;
         if loss < s.best_loss {
             (s.best_loss, s.best_iteration) = (loss, s.iteration);
-            s.best.copy_from_slice(&s.x);
+            let x = &s.x;
+            self.params.par.chunks(&mut s.best, CHUNK, |i, best| best.copy_from_slice(&x[i * CHUNK..][..best.len()]));
         }
     }
 
@@ -354,7 +365,9 @@ impl<T: Real> Run<T> {
             let rate = self.params.schedule.at(s.iteration, &plateau);
             match self.params.method {
                 Method::Sgd(sgd) => sgd.step(&mut s.x, g, &mut s.memory, rate),
-                Method::Adam(adam) => adam.step(s.iteration + 1, &mut s.x, g, &mut s.memory, rate),
+                Method::Adam(adam) => {
+                    adam.step(s.iteration + 1, &mut s.x, g, &mut s.memory, rate, &self.params.par);
+                }
                 Method::Lbfgs { .. } | Method::ConjugateGradient { .. } => unreachable!("they have a line search"),
             }
             if let Some(stop) = self.finish(loss, &mut *observe) {

@@ -10,6 +10,7 @@ use exitwave::optim::{
     AdamStep, Clip, Difference, Method, Minimize, MinimizeParams, Momentum, Prox, ProximalParams, Schedule,
     SecondMoment, Sgd, Shape, Term, Wolfe, admm, condat_vu, fista, pdhg,
 };
+use exitwave::par::Par;
 use exitwave::rng;
 use exitwave::shape::{Limits, Space};
 
@@ -76,6 +77,24 @@ fn an_interrupted_run_gives_the_same_bits() {
 }
 
 #[test]
+fn adam_gives_the_same_bits_for_any_number_of_threads() {
+    // More words than one task works on.
+    let start: Vec<f32> = (0..40_001).map(|i| (i as f32 * 0.37).sin()).collect();
+    for method in &methods()[1..3] {
+        let go = |par: Par| {
+            let params = MinimizeParams { method: *method, par, ..MinimizeParams::default() };
+            let plan = Minimize::new(start.len(), params).unwrap();
+            let mut bowl = |x: &[f32], _: usize, g: &mut [f32]| {
+                g.iter_mut().zip(x).for_each(|(g, x)| *g = 2.0 * x);
+                Ok(x.iter().map(|x| f64::from(x * x)).sum())
+            };
+            plan.run(plan.start(&start).unwrap(), 7, &mut bowl, &mut silent).unwrap().state
+        };
+        assert_eq!(go(Par::seq()), go(Par::threads(3).unwrap()), "{method:?}");
+    }
+}
+
+#[test]
 fn nan_ends_the_run_and_the_best_state_is_kept() {
     for method in methods() {
         let schedule = Schedule { rate: 1e-3, ..Schedule::default() };
@@ -119,10 +138,11 @@ fn observers_and_stop_rules_end_a_run() {
         plan.run(plan.start(&[-1.2, 1.0]).unwrap(), 100, &mut |x, _, g| Ok(valley(x, g)), observe).unwrap()
     };
     let base = MinimizeParams::default();
-    let cut = run(base, &mut |s| if s.iteration == 7 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
+    let cut =
+        run(base.clone(), &mut |s| if s.iteration == 7 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) });
     assert_eq!((cut.stop, cut.iterations), (Stop::Cancelled, 7));
-    assert_eq!(run(base, &mut silent).stop, Stop::Iterations);
-    let flat = run(MinimizeParams { change_tolerance: 0.1, ..base }, &mut silent);
+    assert_eq!(run(base.clone(), &mut silent).stop, Stop::Iterations);
+    let flat = run(MinimizeParams { change_tolerance: 0.1, ..base.clone() }, &mut silent);
     assert_eq!((flat.stop, flat.iterations), (Stop::Converged, 2));
     // A rate at which it jumps about.
     let schedule = Schedule { rate: 1.0, ..Schedule::default() };
@@ -134,15 +154,15 @@ fn observers_and_stop_rules_end_a_run() {
 #[test]
 fn parameters_that_make_no_sense_and_foreign_states_are_errors() {
     let base = MinimizeParams::default();
-    assert!(Minimize::new(0, base).is_err());
-    assert!(Minimize::new(1, MinimizeParams { average: 1.0, ..base }).is_err());
-    assert!(Minimize::new(1, MinimizeParams { clip: Clip::Norm(f64::NAN), ..base }).is_err());
-    assert!(Minimize::new(1, MinimizeParams { gradient_tolerance: f64::NAN, ..base }).is_err());
+    assert!(Minimize::new(0, base.clone()).is_err());
+    assert!(Minimize::new(1, MinimizeParams { average: 1.0, ..base.clone() }).is_err());
+    assert!(Minimize::new(1, MinimizeParams { clip: Clip::Norm(f64::NAN), ..base.clone() }).is_err());
+    assert!(Minimize::new(1, MinimizeParams { gradient_tolerance: f64::NAN, ..base.clone() }).is_err());
     let wolfe = Wolfe { c1: 0.5, c2: 0.1, ..Wolfe::default() };
-    assert!(Minimize::new(1, MinimizeParams { method: Method::ConjugateGradient { wolfe }, ..base }).is_err());
-    let small = Minimize::new(1000, MinimizeParams { limits: Limits { bytes: 1000 }, ..base });
+    assert!(Minimize::new(1, MinimizeParams { method: Method::ConjugateGradient { wolfe }, ..base.clone() }).is_err());
+    let small = Minimize::new(1000, MinimizeParams { limits: Limits { bytes: 1000 }, ..base.clone() });
     assert!(matches!(small, Err(Error::OverBudget { needed: 40000, budget: 1000 })));
-    let (two, three) = (Minimize::new(2, base).unwrap(), Minimize::new(3, base).unwrap());
+    let (two, three) = (Minimize::new(2, base.clone()).unwrap(), Minimize::new(3, base).unwrap());
     assert!(two.start(&[1.0; 3]).is_err() && two.start(&[f64::NAN; 2]).is_err());
     let state = two.start(&[1.0; 2]).unwrap();
     let foreign = three.run(state, 1, &mut |_, _, _| Ok(0.0), &mut silent);
