@@ -40,13 +40,14 @@ zone_axis [PATTERN]: the misorientation of the nearest zone axis, and the tilts 
   --phi-deg P --azimuth-deg A --thickness-nm T --electrons N --seed S   the simulated pattern (2, 40, 30, 5e5, 1)
   --study N                N simulated patterns a crystal and dose: the table of errors
   --dynamical N            N patterns by multislice: the error that dynamical diffraction makes
+  --only NAME              of these two, UiO-66 or MFI alone; --electrons N one dose alone; --first I begins at pattern I
   --verbose                a line for each pattern of these two
   --structures DIR         folder of UIO-66.cif and MFI_SI.cif (default ../shared/data/structures)
   --out DIR                where the PNG and the arrays (.npy) go (default out/zone_axis)
 
 The last line printed is one JSON object.";
 
-const NAMES: [&str; 24] = [
+const NAMES: [&str; 26] = [
     "mask",
     "pixel-per-A",
     "kev",
@@ -68,6 +69,8 @@ const NAMES: [&str; 24] = [
     "electrons",
     "seed",
     "study",
+    "only",
+    "first",
     "dynamical",
     "structures",
     "out",
@@ -415,6 +418,8 @@ impl Table {
 fn errors(options: &Options, study: u64, dynamical: u64, out: &Path) -> Result<serde_json::Value, Failure> {
     let folder: String = options.get("structures", "../shared/data/structures".to_string())?;
     let seed: u64 = options.get("seed", 1)?;
+    let (only, dose): (String, f64) = (options.get("only", String::new())?, options.get("electrons", 0.0)?);
+    let first: u64 = options.get("first", 0)?;
     let energy = Energy::kev(options.get("kev", 300.0)?);
     let mut lines = Vec::new();
     let mut plot = Plot {
@@ -429,6 +434,9 @@ fn errors(options: &Options, study: u64, dynamical: u64, out: &Path) -> Result<s
     for (name, file, zones) in
         [("UiO-66", "UIO-66.cif", [[0, 0, 1], [1, 1, 0]]), ("MFI", "MFI_SI.cif", [[0, 1, 0], [1, 0, 0]])]
     {
+        if !(only.is_empty() || only == name) {
+            continue;
+        }
         let atoms = crystal(&Path::new(&folder).join(file))?;
         let limit = SpatialFrequency::per_angstrom(1.5);
         let patterns = zones.iter().map(|z| ZonePattern::new(&atoms, *z, limit)).collect::<Result<Vec<_>, _>>()?;
@@ -436,13 +444,13 @@ fn errors(options: &Options, study: u64, dynamical: u64, out: &Path) -> Result<s
             zones.iter().map(|z| Ok(rival(&ZoneNet::visible(&atoms, *z)?))).collect::<Result<Vec<_>, Failure>>()?;
         let cases = [(study, 5e5, false), (study, 5e4, false), (dynamical, 5e5, true)];
         for (count, electrons, multislice) in cases {
-            if count == 0 {
+            if count == 0 || dose > 0.0 && electrons != dose {
                 continue;
             }
             let mut table = Table::default();
             let (mut x, mut y) = (Vec::new(), Vec::new());
             let bar = indicatif::ProgressBar::new(count);
-            for i in 0..count {
+            for i in first..first + count {
                 let k = (i % 2) as usize;
                 let mut draw = rng::stream(seed, i);
                 let mut uniform = |a: f64, b: f64| a + (b - a) * rng::uniform(&mut draw);
@@ -477,7 +485,7 @@ fn errors(options: &Options, study: u64, dynamical: u64, out: &Path) -> Result<s
                     let b = bound(Strengths::Free)?;
                     let f = &found.fit;
                     eprintln!(
-                        "{k} φ {:.2} az {:.0} T {:.1} error {error:.4} bound {b:.4} σ {:.4} T {:.1} ρ {:.3} D {:.2} confidence {:.3} pairs {} centre off {:.2} {:.2}",
+                        "{i} zone {k} φ {:.2} az {:.0} T {:.1} error {error:.4} bound {b:.4} σ {:.4} T {:.1} ρ {:.3} D {:.2} confidence {:.3} pairs {} centre off {:.2} {:.2}",
                         tilt.phi().to_deg(),
                         tilt.azimuth().to_deg(),
                         thickness.to_nm(),

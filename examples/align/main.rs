@@ -44,7 +44,7 @@ Without STACK, a series of UiO-66 [110] is simulated: --frames frames that drift
   --study S         dose: methods over dose and drift; merged: slow drift, frames merged before correlation;
                     absolute: tracks not modulo the lattice; fractionation: 5 s in 1, 5, 10 and 100 frames; speed
   --drift P         drift of the study merged in pixels (default 5)
-  --seeds N         series of each scene of the study absolute (default 3)
+  --seeds N         series of each scene (or of --scene alone) of the study absolute, from --seed on (default 3)
   --threads N       threads (default: all cores)
   --out DIR         where the PNG and the arrays (.npy) go (default out/align)
 
@@ -158,7 +158,7 @@ fn work(
         "track_px": drift.track,
         "confidence_lowest": drift.confidence.iter().copied().fold(1.0, f64::min),
         "pieces": drift.pieces.iter().map(|p| serde_json::json!({
-            "frames": [p.frames.start, p.frames.end], "confidence": p.confidence, "separation": p.separation,
+            "frames": [p.frames.start, p.frames.end], "confidence": p.confidence, "separation": p.separation, "doubt_px": p.doubt,
         })).collect::<Vec<_>>(),
         "uncertainty_px": drift.uncertainty.iter().sum::<f64>() / drift.uncertainty.len() as f64,
         "reflections": [before.reflections, after.reflections],

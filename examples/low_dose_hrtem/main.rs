@@ -410,6 +410,9 @@ fn main() -> Result<(), Failure> {
         "electrons_per_pixel_and_frame": per_pixel,
         "track_rms_px": track_rms,
         "track_rms_modulo_lattice_px": folded_rms,
+        "pieces": found.pieces.iter().map(|p| serde_json::json!({
+            "frames": [p.frames.start, p.frames.end], "confidence": p.confidence, "doubt_px": p.doubt,
+        })).collect::<Vec<_>>(),
         "defocus_nm": focus.defocus.to_nm(),
         "true_defocus_nm": scene.defocus.to_nm(),
         "defocus_confidence": focus.confidence,

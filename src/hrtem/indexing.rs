@@ -78,11 +78,30 @@ pub fn index_pattern(
     Ok(IndexedPattern { lattice: PlaneLattice { origin, ..fit.lattice }, spots, rms: fit.rms, indices })
 }
 
-/// About where the direct beam is: where it is said to be, or the spot that outshines all others, or where the
-/// background is round.
+/// About where the direct beam is: where it is said to be, or a covered place or a spot that outshines all others, or any,
+/// about which the background is round.
 pub(crate) fn direct_beam(spots: &Spots, lattice: &PlaneLattice, params: &IndexParams) -> [f64; 2] {
-    let said = params.centre.or_else(|| outstanding(spots));
-    said.unwrap_or_else(|| round_background(spots, lattice, spots.spot))
+    let beams = beam_candidates(spots, lattice, params);
+    beams.first().map_or(lattice.origin, |b| b.position)
+}
+
+/// Where the direct beam may be, best first: where it is said to be, else points of the lattice by the roundness of the
+/// background. Points that are covered, and the spot that outshines all others, come before all others: a single bright
+/// reflection is no direct beam if the background is round about another point.
+pub(crate) fn beam_candidates(spots: &Spots, lattice: &PlaneLattice, params: &IndexParams) -> Vec<BeamCandidate> {
+    match params.centre {
+        Some(position) => vec![BeamCandidate { position, log_likelihood: 0.0 }],
+        None => round_background(spots, lattice, spots.spot),
+    }
+}
+
+/// A point of the lattice that may be the direct beam.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BeamCandidate {
+    /// `[y, x]` in pixels.
+    pub position: [f64; 2],
+    /// Of the background about it, by its likeliest profile; against the best.
+    pub log_likelihood: f64,
 }
 
 /// A spot five times as bright as the next and with a fifth of all that the spots hold.
@@ -95,11 +114,11 @@ fn outstanding(spots: &Spots) -> Option<[f64; 2]> {
     (first.electrons > 5.0 * next && first.electrons > 0.2 * total).then_some(first.position)
 }
 
-/// The lattice point about which the background depends on the distance alone, as far as counting allows.
-fn round_background(spots: &Spots, lattice: &PlaneLattice, width: f64) -> [f64; 2] {
+/// The lattice points about which the background depends on the distance alone, as far as counting allows.
+fn round_background(spots: &Spots, lattice: &PlaneLattice, width: f64) -> Vec<BeamCandidate> {
     const BLOCK: usize = 4;
     const RING: f64 = 3.0;
-    let &[ny, nx] = spots.electrons.dims() else { return [0.0; 2] };
+    let &[ny, nx] = spots.electrons.dims() else { return Vec::new() };
     // Quiet pixels: away from the spots.
     let mut quiet = spots.usable.as_slice().to_vec();
     let reach = 0.4 * lattice.lengths()[0];
@@ -150,21 +169,31 @@ fn round_background(spots: &Spots, lattice: &PlaneLattice, width: f64) -> [f64; 
     let (middle, _) = lattice.nearest(top);
     let steps = (limit / lattice.lengths()[0].max(1.0)).ceil().min(40.0) as i32;
     // A direct beam that nobody sees is covered or saturated: such points first, any point where there are none.
+    let bright = outstanding(spots).map(|b| lattice.nearest(b).0);
     let covered = |c: [f64; 2]| !spots.usable.as_slice()[c[0] as usize * nx + c[1] as usize];
-    let mut best = (false, f64::NEG_INFINITY, top);
+    let mut found: Vec<(bool, BeamCandidate)> = Vec::new();
     for i in -steps..=steps {
         for j in -steps..=steps {
-            let c = lattice.at([f64::from(middle[0] + i), f64::from(middle[1] + j)]).map(f64::round);
+            let index = [middle[0] + i, middle[1] + j];
+            let position = lattice.at(index.map(f64::from));
+            let c = position.map(f64::round);
             let inside = c[0] >= 0.0 && c[1] >= 0.0 && c[0] < ny as f64 && c[1] < nx as f64;
-            if inside && (c[0] - top[0]).hypot(c[1] - top[1]) <= limit && (covered(c) || !best.0) {
-                let (hidden, l) = (covered(c), likelihood(c, &blocks));
-                if (hidden && !best.0) || l > best.1 {
-                    best = (hidden, l, c);
-                }
+            let hidden = inside && (bright == Some(index) || covered(c));
+            let wanted = hidden || !found.iter().any(|f| f.0);
+            if inside && (c[0] - top[0]).hypot(c[1] - top[1]) <= limit && wanted {
+                found.push((hidden, BeamCandidate { position, log_likelihood: likelihood(c, &blocks) }));
             }
         }
     }
-    best.2
+    let any = found.iter().any(|f| f.0);
+    let mut best: Vec<BeamCandidate> = found.into_iter().filter(|f| f.0 == any).map(|f| f.1).collect();
+    best.sort_by(|a, b| b.log_likelihood.total_cmp(&a.log_likelihood));
+    let highest = best.first().map_or(0.0, |b| b.log_likelihood);
+    best.iter_mut().for_each(|b| b.log_likelihood -= highest);
+    if best.is_empty() {
+        best.push(BeamCandidate { position: top, log_likelihood: 0.0 });
+    }
+    best
 }
 
 /// Takes a disc of pixels out.

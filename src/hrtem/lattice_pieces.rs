@@ -21,8 +21,12 @@ const STARTS: usize = 3;
 pub struct DriftPiece {
     /// Its frames.
     pub frames: Range<usize>,
-    /// Probability of its lattice vector, all other pieces being where they are: 1 where there is nothing to decide.
+    /// Probability of its lattice vector: against moving this piece, alone or with any others of no more frames than the rest has, by any lattice vector, jumps of all
+    /// sizes being equally probable. 1 where there is nothing to decide.
     pub confidence: f64,
+    /// Where its lattice vector is doubtful: the direction `[y, x]` in which the alternatives lie farthest, its length their standard deviation in pixels, weighted by their probability. An edge alone
+    /// in view leaves doubt along itself.
+    pub doubt: [f64; 2],
     /// How many standard deviations of noise separate the nearest other lattice vector from the one that was taken, as far as the merged frames show what is not periodic. The best
     /// test errs with the probability Q(separation/2), Q the tail of the normal distribution: below about 3, nothing can tell.
     pub separation: f64,
@@ -43,16 +47,17 @@ pub(super) struct Assembly<'a> {
     pub par: &'a Par,
     fft: Fft2<f32>,
     whole: Vec<Vec<u32>>,
-    vectors: Vec<[i32; 2]>,
+    /// From the shortest: 0 first.
+    pub vectors: Vec<[i32; 2]>,
 }
 
 /// Frames that are moved as a whole, merged.
 #[derive(Clone, Debug, Default)]
-struct Block {
-    frames: Range<usize>,
-    sum: Option<CellMaps>,
+pub(super) struct Block {
+    pub frames: Range<usize>,
+    pub sum: Option<CellMaps>,
     /// Which piece it is of.
-    piece: usize,
+    pub piece: usize,
 }
 
 /// How far along an axis a track goes from frame to frame, as the median has it.
@@ -135,7 +140,7 @@ impl<'a> Assembly<'a> {
         self.weight.map(|w| if w > 0.0 { 1.0 / w } else { 1.0 })
     }
 
-    fn moved(&self, f: usize, r: [i32; 2]) -> [f64; 2] {
+    pub(super) fn moved(&self, f: usize, r: [i32; 2]) -> [f64; 2] {
         let d = self.lattice.at(r.map(f64::from));
         [self.track[f][0] + d[0], self.track[f][1] + d[1]]
     }
@@ -151,7 +156,7 @@ impl<'a> Assembly<'a> {
     }
 
     /// Blocks of at most [`BLOCK`] frames between the steps that are no drift.
-    fn blocks(&self, at: &[[i32; 2]]) -> Vec<Block> {
+    pub(super) fn blocks(&self, at: &[[i32; 2]]) -> Vec<Block> {
         let n = self.track.len();
         let step = |f: usize| {
             let (a, b) = (self.moved(f - 1, at[f - 1]), self.moved(f, at[f]));
@@ -183,11 +188,16 @@ impl<'a> Assembly<'a> {
                 frames += b.frames.len() as f64;
             }
         }
-        (self.grid.template(&sum, self.variance(), &self.fft), frames)
+        (self.template_of(&sum), frames)
+    }
+
+    /// What is expected where these maps were seen.
+    pub(super) fn template_of(&self, sum: &CellMaps) -> CellTemplate {
+        self.grid.template(sum, self.variance(), &self.fft)
     }
 
     /// Log-likelihoods of the vectors for some maps of `m` frames against a template of `n`: that has noise of its own.
-    fn scores(&self, t: &CellTemplate, maps: &CellMaps, m: f64, n: f64) -> Vec<f64> {
+    pub(super) fn scores(&self, t: &CellTemplate, maps: &CellMaps, m: f64, n: f64) -> Vec<f64> {
         let cells = self.grid.common(t, maps, &self.vectors);
         let trust = 1.0 / (1.0 + m / n.max(1.0));
         self.grid.scores(t, maps, &cells, &self.vectors, self.weight.map(|w| w * trust))
@@ -333,7 +343,11 @@ impl<'a> Assembly<'a> {
             }
             at = next;
         }
-        let (pieces, template) = self.verdicts(&at);
+        self.jointly(&mut at);
+        let blocks = self.blocks(&at);
+        let placed: Vec<Option<[i32; 2]>> = blocks.iter().map(|b| Some(at[b.frames.start])).collect();
+        let (template, _) = self.template(&blocks, &placed, 0..0);
+        let pieces = self.verdicts(&at);
         Placed { track: (0..n).map(|f| self.moved(f, at[f])).collect(), pieces, template }
     }
 
@@ -363,51 +377,10 @@ impl<'a> Assembly<'a> {
         let (vectors, items): (Vec<_>, Vec<_>) = lists.into_iter().flatten().unzip();
         best_candidates(&items, &self.prior).iter().zip(&vectors).map(|(&i, v)| v[i]).collect()
     }
-
-    /// How sure each piece is.
-    fn verdicts(&self, at: &[[i32; 2]]) -> (Vec<DriftPiece>, CellTemplate) {
-        let blocks = self.blocks(at);
-        let placed: Vec<Option<[i32; 2]>> = blocks.iter().map(|b| Some(at[b.frames.start])).collect();
-        let pieces = ranges(blocks.iter().map(|b| b.piece));
-        let out = self.par.map(pieces.len(), |p| {
-            let range = pieces[p].clone();
-            let frames = blocks[range.start].frames.start..blocks[range.end - 1].frames.end;
-            if pieces.len() == 1 {
-                return DriftPiece { frames, confidence: 1.0, separation: f64::INFINITY };
-            }
-            let (t, n) = self.template(&blocks, &placed, range);
-            let base = at[frames.start];
-            let maps = self.merged(frames.clone(), at, base);
-            let m = frames.len() as f64;
-            // The vector that was taken first.
-            let mut vectors = self.vectors.clone();
-            vectors.retain(|r| *r != base);
-            vectors.insert(0, base);
-            let cells = self.grid.common(&t, &maps, &vectors);
-            let weight = self.weight.map(|w| w / (1.0 + m / n.max(1.0)));
-            let scores = self.grid.scores(&t, &maps, &cells, &vectors, weight);
-            let distances = self.grid.distances(&t, &maps, &cells, &vectors, weight);
-            let value = |i: usize| {
-                let shift = [vectors[i][0] - base[0], vectors[i][1] - base[1]];
-                let moved = |f: usize| self.moved(f, [at[f][0] + shift[0], at[f][1] + shift[1]]);
-                let still = |f: usize| self.moved(f, at[f]);
-                let before = frames.start.checked_sub(1).map_or(0.0, |f| self.prior.cost(still(f), moved(f + 1)));
-                let after =
-                    if frames.end < at.len() { self.prior.cost(moved(frames.end - 1), still(frames.end)) } else { 0.0 };
-                scores[i] - before - after
-            };
-            let own = value(0);
-            let others: f64 = (1..vectors.len()).map(|i| (value(i) - own).exp()).sum();
-            let nearest = distances[1..].iter().copied().fold(f64::INFINITY, f64::min);
-            DriftPiece { frames, confidence: 1.0 / (1.0 + others), separation: nearest.sqrt() }
-        });
-        let (t, _) = self.template(&blocks, &placed, 0..0);
-        (out, t)
-    }
 }
 
 /// Ranges of equal neighbours.
-fn ranges(of: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
+pub(super) fn ranges(of: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
     let mut out: Vec<Range<usize>> = Vec::new();
     let mut last = None;
     for (i, p) in of.enumerate() {

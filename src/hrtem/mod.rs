@@ -60,6 +60,7 @@ mod image_lattice;
 mod image_reflections;
 mod indexing;
 mod lattice_fold;
+mod lattice_joint;
 mod lattice_pieces;
 mod lattice_transform;
 mod laue;

@@ -39,7 +39,7 @@ pub(crate) struct NetFit {
 impl NetFit {
     /// Finds direction and scale as those of the largest `Σ |Σⱼ wⱼ e^{2πi d·pⱼ}|²` over the shortest dual
     /// vectors d of the net of all layers, then the origin modulo
-    /// that net, then all of them by least squares. The direct beam is the point of the net that `centre` finds.
+    /// that net, then all of them by least squares. The origin is some point of the net: [`NetFit::with_beam`] says which.
     pub fn new(
         net: &ZoneNet,
         spots: &Spots,
@@ -47,7 +47,6 @@ impl NetFit {
         pixel: f64,
         scale: f64,
         lambda: f64,
-        centre: impl Fn(&PlaneLattice) -> [f64; 2],
     ) -> Result<Self, Error> {
         let [la, lb] = net.lengths.map(|l| l.to_per_angstrom());
         let (sin, cos) = net.angle.to_rad().sin_cos();
@@ -115,10 +114,14 @@ impl NetFit {
         for _ in 0..3 {
             fit.refine(spots, spot, None);
         }
-        let shown = fit.lattice(&union);
-        let (zero, _) = shown.nearest(centre(&shown));
-        fit.origin = shown.at(zero.map(f64::from));
         Ok(fit)
+    }
+
+    /// The same net with the direct beam at its point nearest to a place of the pattern.
+    pub fn with_beam(&self, place: [f64; 2]) -> Self {
+        let shown = self.union();
+        let (zero, _) = shown.nearest(place);
+        NetFit { origin: shown.at(zero.map(f64::from)), ..self.clone() }
     }
 
     /// A vector of the frame on the pattern, in pixels.

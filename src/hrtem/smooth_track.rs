@@ -43,7 +43,7 @@ impl SmoothTrack {
     }
 
     /// J.
-    fn jump_cost(&self) -> f64 {
+    pub(super) fn jump_cost(&self) -> f64 {
         2.0 * (self.jump_size / self.step).ln() - self.jump.ln()
     }
 

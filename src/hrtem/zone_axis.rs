@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::hrtem::excitation::{COUNTING, ExcitationFit, ExcitationParams, FriedelPair, Start, fit_from};
-use crate::hrtem::indexing::{DiscCounter, IndexParams, IndexedPattern, direct_beam, index_pattern};
+use crate::hrtem::indexing::{BeamCandidate, DiscCounter, IndexParams, IndexedPattern, beam_candidates, index_pattern};
 use crate::hrtem::laue::{LaueCircle, LaueParams, fit_laue_circle};
 use crate::hrtem::net_fit::{LAYERS, NetFit};
 use crate::hrtem::plane_lattice::PlaneLattice;
@@ -16,6 +16,11 @@ use crate::units::SpatialFrequency;
 
 /// Slope of the starts around the axis: 0.3°.
 const NEAR: f64 = 0.005;
+
+/// Points of the net that may be the direct beam: as many are tried, to so many nats below the roundest background. It is
+/// round but for the skirts of reflections, which are worth tens of nats.
+const BEAMS: usize = 4;
+const BACKGROUND: f64 = 200.0;
 
 /// Minima that are compared in the end.
 const COMPARED: usize = 8;
@@ -136,64 +141,24 @@ pub fn find_zone_axis(
         None => find_spots(pattern, mask, &params.index.spots)?,
     };
     let spot = spots.spot;
-    let mut layers = match &net {
-        Some(net) => {
-            let beam = |lattice: &PlaneLattice| direct_beam(&spots, lattice, &params.index);
-            Layers::Known(NetFit::new(net, &spots, spot, pixel, params.zones.scale, lambda, beam)?)
-        }
-        None => match &indexed {
-            Some(indexed) => Layers::Flat(indexed.lattice),
-            None => return Err(Error::param("zone", format!("{:?}", params.zone), "an axis of a crystal")),
-        },
+    let flat = match (&net, &indexed) {
+        (Some(net), _) => Layers::Known(NetFit::new(net, &spots, spot, pixel, params.zones.scale, lambda)?),
+        (None, Some(indexed)) => Layers::Flat(indexed.lattice),
+        (None, None) => return Err(Error::param("zone", format!("{:?}", params.zone), "an axis of a crystal")),
     };
-    let clear = layers.lattice();
-    let radius = (2.2 * spot).min(0.45 * clear.lengths()[0]);
-    let counter = DiscCounter::new(&spots, &clear, spot, radius);
-
-    // Starts: tilts at which the spots are where the sphere is, likeliest first. A later one is taken where it
-    // leaves less, down to what counting leaves.
-    let mut best: Option<(ExcitationFit, Vec<FriedelPair>)> = None;
-    let mut others: Vec<[f64; 2]> = Vec::new();
-    // On the axis and around it, should none of them do.
-    let around = [[0.0, 0.0], [NEAR, 0.0], [0.0, NEAR], [-NEAR, 0.0], [0.0, -NEAR]];
-    for w in layers.starts(&spots, params).into_iter().chain(around) {
-        if best.as_ref().is_some_and(|(b, _)| b.deviance <= COUNTING) {
-            break;
-        }
-        let tilt = Misorientation::from_slope(w);
-        let chosen = layers.pairs(&counter, tilt, params);
-        let Ok(fit) = fit_from(&chosen, &[w], Start::Coarse, &params.excitation) else { continue };
-        others.extend(fit.alternatives.iter().take(3).map(|a| a.0.slope()));
-        if best.as_ref().is_none_or(|(b, _)| fit.deviance.max(COUNTING) < b.deviance) {
-            best = Some((fit, chosen));
-        }
-    }
+    // Where more than one point of the net may be the direct beam, their Friedel pairs decide with the background.
+    let beams = match &flat {
+        Layers::Flat(lattice) => vec![BeamCandidate { position: lattice.origin, log_likelihood: 0.0 }],
+        Layers::Known(_) => beam_candidates(&spots, &flat.lattice(), &params.index),
+    };
+    let near = beams.iter().take_while(|b| b.log_likelihood > -BACKGROUND).take(BEAMS);
+    let answers: Vec<(f64, Answer)> = near
+        .filter_map(|b| Some((b.log_likelihood, flat.with_beam(b.position).solve(&spots, params)?)))
+        .collect();
+    let (best, sure) = likeliest(answers);
     let none = || Error::Data { what: "no tilt at which three Friedel pairs are near the sphere".into(), index: 0 };
-    let (mut fit, mut pairs) = best.ok_or_else(none)?;
-    for _ in 0..params.rounds {
-        if let Layers::Known(net) = &mut layers {
-            net.refine(&spots, spot, Some(fit.tilt));
-        }
-        let chosen = layers.pairs(&counter, fit.tilt, params);
-        // More than counting statistics are left: perhaps another thickness fits better.
-        let quality = if fit.deviance > COUNTING { Start::Coarse } else { Start::Fine };
-        let Ok(next) = fit_from(&chosen, &[fit.tilt.slope()], quality, &params.excitation) else { break };
-        let moved = next.tilt.angle_to(&fit.tilt);
-        (fit, pairs) = (next, chosen);
-        if moved < 0.1 * fit.sigma_phi {
-            break;
-        }
-    }
-    // All minima that any start led to, with the same pairs: which is lowest, and by how much?
-    let mut starts = vec![fit.tilt.slope()];
-    for w in others {
-        if starts.len() < COMPARED && starts.iter().all(|s| (s[0] - w[0]).hypot(s[1] - w[1]) > NEAR * 0.05) {
-            starts.push(w);
-        }
-    }
-    if let Ok(last) = fit_from(&pairs, &starts, Start::Fine, &params.excitation) {
-        fit = last;
-    }
+    let Answer { mut fit, pairs, layers } = best.ok_or_else(none)?;
+    fit.confidence *= sure;
 
     let lattice = layers.lattice();
     if let Layers::Known(net) = &layers {
@@ -229,7 +194,91 @@ enum Layers {
     Known(NetFit),
 }
 
+/// What the pairs about a direct beam say.
+struct Answer {
+    fit: ExcitationFit,
+    pairs: Vec<FriedelPair>,
+    layers: Layers,
+}
+
+/// The likeliest of several answers, with its probability: to the log-likelihood of the background about the direct beam comes
+/// −½ n ln D, the likelihood of n pairs whose deviance has an unknown scale, D its mean (at least 1). n is the least of all, so that
+/// no point gains by having fewer pairs.
+fn likeliest(answers: Vec<(f64, Answer)>) -> (Option<Answer>, f64) {
+    let n = answers.iter().map(|a| a.1.fit.pairs).min().unwrap_or(0) as f64;
+    let score = |a: &(f64, Answer)| a.0 - 0.5 * n * a.1.fit.deviance.max(1.0).ln();
+    let scores: Vec<f64> = answers.iter().map(score).collect();
+    let top = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let total: f64 = scores.iter().map(|s| (s - top).exp()).sum();
+    let best = answers.into_iter().zip(&scores).find(|a| *a.1 == top).map(|a| a.0.1);
+    (best, 1.0 / total.max(1.0))
+}
+
 impl Layers {
+    /// The same with the direct beam at the point nearest to a place of the pattern.
+    fn with_beam(&self, place: [f64; 2]) -> Self {
+        match self {
+            Layers::Known(net) => Layers::Known(net.with_beam(place)),
+            Layers::Flat(lattice) => {
+                let (zero, _) = lattice.nearest(place);
+                Layers::Flat(PlaneLattice { origin: lattice.at(zero.map(f64::from)), ..*lattice })
+            }
+        }
+    }
+
+    /// The tilt from the Friedel pairs; none where fewer than three are near the sphere.
+    fn solve(mut self, spots: &Spots, params: &ZoneAxisParams) -> Option<Answer> {
+        let spot = spots.spot;
+        let clear = self.lattice();
+        let radius = (2.2 * spot).min(0.45 * clear.lengths()[0]);
+        let counter = DiscCounter::new(spots, &clear, spot, radius);
+
+        // Starts: tilts at which the spots are where the sphere is, likeliest first. A later one is taken where it
+        // leaves less, down to what counting leaves.
+        let mut best: Option<(ExcitationFit, Vec<FriedelPair>)> = None;
+        let mut others: Vec<[f64; 2]> = Vec::new();
+        // On the axis and around it, should none of them do.
+        let around = [[0.0, 0.0], [NEAR, 0.0], [0.0, NEAR], [-NEAR, 0.0], [0.0, -NEAR]];
+        for w in self.starts(spots, params).into_iter().chain(around) {
+            if best.as_ref().is_some_and(|(b, _)| b.deviance <= COUNTING) {
+                break;
+            }
+            let tilt = Misorientation::from_slope(w);
+            let chosen = self.pairs(&counter, tilt, params);
+            let Ok(fit) = fit_from(&chosen, &[w], Start::Coarse, &params.excitation) else { continue };
+            others.extend(fit.alternatives.iter().take(3).map(|a| a.0.slope()));
+            if best.as_ref().is_none_or(|(b, _)| fit.deviance.max(COUNTING) < b.deviance) {
+                best = Some((fit, chosen));
+            }
+        }
+        let (mut fit, mut pairs) = best?;
+        for _ in 0..params.rounds {
+            if let Layers::Known(net) = &mut self {
+                net.refine(spots, spot, Some(fit.tilt));
+            }
+            let chosen = self.pairs(&counter, fit.tilt, params);
+            // More than counting statistics are left: perhaps another thickness fits better.
+            let quality = if fit.deviance > COUNTING { Start::Coarse } else { Start::Fine };
+            let Ok(next) = fit_from(&chosen, &[fit.tilt.slope()], quality, &params.excitation) else { break };
+            let moved = next.tilt.angle_to(&fit.tilt);
+            (fit, pairs) = (next, chosen);
+            if moved < 0.1 * fit.sigma_phi {
+                break;
+            }
+        }
+        // All minima that any start led to, with the same pairs: which is lowest, and by how much?
+        let mut starts = vec![fit.tilt.slope()];
+        for w in others {
+            if starts.len() < COMPARED && starts.iter().all(|s| (s[0] - w[0]).hypot(s[1] - w[1]) > NEAR * 0.05) {
+                starts.push(w);
+            }
+        }
+        if let Ok(last) = fit_from(&pairs, &starts, Start::Fine, &params.excitation) {
+            fit = last;
+        }
+        Some(Answer { fit, pairs, layers: self })
+    }
+
     /// All points where reflections may be, in pixels.
     fn lattice(&self) -> PlaneLattice {
         match self {
