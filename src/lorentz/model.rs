@@ -220,17 +220,24 @@ impl<T: Real> LorentzModel<T> {
         let [nx, ny] = [self.k[1].len(), self.k[0].len()];
         check_len("LorentzModel", "transfers", settings.len() * nx * ny, t.len());
         let mirrored = |i: usize, n: usize| if i == 0 { 0 } else { n - i };
+        let along_y = |words: &[f64; SETTING_WORDS]| -> Vec<Complex<f64>> {
+            if words[6] == 0.0 && words[7] == 0.0 {
+                return Vec::new();
+            }
+            self.k[0].iter().map(|k| cis(-std::f64::consts::TAU * k * words[6])).collect()
+        };
+        let shifts: Vec<_> = settings.iter().map(along_y).collect();
         // Rows ix and −ix together, one task.
         let mut pairs = Vec::with_capacity(settings.len() * (nx / 2 + 1));
-        for (words, t) in settings.iter().zip(t.chunks_mut(nx * ny)) {
+        for ((words, shift), t) in settings.iter().zip(&shifts).zip(t.chunks_mut(nx * ny)) {
             let mut rows: Vec<_> = t.chunks_mut(ny).map(Some).collect();
             for ix in 0..=nx / 2 {
                 let (row, other) = (rows[ix].take(), rows[mirrored(ix, nx)].take());
-                pairs.extend(row.map(|row| (words, ix, row, other)));
+                pairs.extend(row.map(|row| (words, shift, ix, row, other)));
             }
         }
         self.par.chunks(&mut pairs, 1, |_, pair| {
-            let (words, ix, row, other) = &mut pair[0];
+            let (words, shift, ix, row, other) = &mut pair[0];
             let numbers = lens_words(words);
             let kx = self.k[1][*ix];
             let at = |ky: f64, kx: f64| {
@@ -249,19 +256,19 @@ impl<T: Real> LorentzModel<T> {
                 if ny.is_multiple_of(2) {
                     other[ny / 2] = at(self.k[0][ny / 2], -kx);
                 }
-                self.shift_and_cut(words, mirrored(*ix, nx), other);
+                self.shift_and_cut(words, shift, mirrored(*ix, nx), other);
             }
-            self.shift_and_cut(words, *ix, row);
+            self.shift_and_cut(words, shift, *ix, row);
         });
     }
 
-    /// Row `ix` of a transfer function times the factors of the shift and the aperture.
-    fn shift_and_cut(&self, words: &[f64; SETTING_WORDS], ix: usize, row: &mut [Complex<T>]) {
-        if words[6] != 0.0 || words[7] != 0.0 {
-            for (iy, t) in row.iter_mut().enumerate() {
-                let ramp = self.ramp(words, iy, ix);
-                *t *= Complex::new(T::of(ramp.re), T::of(ramp.im));
-            }
+    /// Row `ix` of a transfer function times the factors of the shift, whose part along y is given (none: no shift), and
+    /// of the aperture.
+    fn shift_and_cut(&self, words: &[f64; SETTING_WORDS], along_y: &[Complex<f64>], ix: usize, row: &mut [Complex<T>]) {
+        let along_x = cis(-std::f64::consts::TAU * self.k[1][ix] * words[7]);
+        for (t, y) in row.iter_mut().zip(along_y) {
+            let ramp = along_x * y;
+            *t *= Complex::new(T::of(ramp.re), T::of(ramp.im));
         }
         if let Some(a) = &self.aperture {
             let a = &a[ix * row.len()..];

@@ -200,7 +200,10 @@ impl Retrieval {
             Descent::Lbfgs { pairs } => 2 * pairs as u64 + 8,
             Descent::Adam { .. } => 7,
         } * if p.amplitude == Amplitude::Free { 2 } else { 1 };
-        let words = images + threads + vectors + 12 + p.regularizer.scratch_len(1) as u64;
+        // The filter, its penalty and what it changes.
+        let plain = p.precondition == Precondition::None && p.spectrum.is_none();
+        let filter = if plain { 0 } else { 8 };
+        let words = images + threads + vectors + filter + 12 + p.regularizer.scratch_len(1) as u64;
         words.saturating_mul(p.series.grid.len() as u64).saturating_mul(size_of::<T>() as u64)
     }
 
