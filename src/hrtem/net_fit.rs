@@ -40,14 +40,7 @@ impl NetFit {
     /// Finds direction and scale as those of the largest `Σ |Σⱼ wⱼ e^{2πi d·pⱼ}|²` over the shortest dual
     /// vectors d of the net of all layers, then the origin modulo
     /// that net, then all of them by least squares. The origin is some point of the net: [`NetFit::with_beam`] says which.
-    pub fn new(
-        net: &ZoneNet,
-        spots: &Spots,
-        spot: f64,
-        pixel: f64,
-        scale: f64,
-        lambda: f64,
-    ) -> Result<Self, Error> {
+    pub fn new(net: &ZoneNet, spots: &Spots, spot: f64, pixel: f64, scale: f64, lambda: f64) -> Result<Self, Error> {
         let [la, lb] = net.lengths.map(|l| l.to_per_angstrom());
         let (sin, cos) = net.angle.to_rad().sin_cos();
         let (a, b) = ([0.0, la], [lb * sin, lb * cos]);

@@ -152,9 +152,8 @@ pub fn find_zone_axis(
         Layers::Known(_) => beam_candidates(&spots, &flat.lattice(), &params.index),
     };
     let near = beams.iter().take_while(|b| b.log_likelihood > -BACKGROUND).take(BEAMS);
-    let answers: Vec<(f64, Answer)> = near
-        .filter_map(|b| Some((b.log_likelihood, flat.with_beam(b.position).solve(&spots, params)?)))
-        .collect();
+    let answers: Vec<(f64, Answer)> =
+        near.filter_map(|b| Some((b.log_likelihood, flat.with_beam(b.position).solve(&spots, params)?))).collect();
     let (best, sure) = likeliest(answers);
     let none = || Error::Data { what: "no tilt at which three Friedel pairs are near the sphere".into(), index: 0 };
     let Answer { mut fit, pairs, layers } = best.ok_or_else(none)?;

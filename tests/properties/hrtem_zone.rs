@@ -1,8 +1,9 @@
 //! The zone axis from simulated patterns.
 
 use exitwave::hrtem::{
-    CrystalParams, ExcitationParams, FriedelPair, Holder, Misorientation, RecordParams, Tilts, ZoneAxisParams,
-    ZonePattern, count_pattern, expected_pattern, find_zone_axis, fit_excitation, fit_laue_circle,
+    CrystalParams, ExcitationParams, FriedelPair, Holder, IndexParams, Misorientation, RecordParams, Tilts,
+    ZoneAxisParams, ZonePattern, count_pattern, expected_pattern, find_zone_axis, fit_excitation, fit_laue_circle,
+    index_pattern,
 };
 use exitwave::hrtem::{LaueParams, ZoneAxisFit};
 use exitwave::optics::wavelength;
@@ -51,6 +52,26 @@ fn two_noisy_patterns_bring_the_zone_axis_onto_the_beam() {
     // Two patterns over a disc of 1 µm²: what was recorded, and what the specimen got.
     let dose = 2.0 * 5e5 / 1e8;
     assert!(dose < 1.0 && first.electrons < 5e5);
+}
+
+#[test]
+fn a_reflection_that_outshines_all_others_is_no_direct_beam() {
+    let pattern = ZonePattern::new(&uio_66(), [0, 0, 1], SpatialFrequency::per_angstrom(1.5)).unwrap();
+    let tilt = Misorientation::new(Angle::deg(2.0), Angle::deg(20.0));
+    let params = CrystalParams { tilt, thickness: Length::nm(30.0), rotation: Angle::deg(20.0), ..Default::default() };
+    let mut list = pattern.reflections(&params).unwrap();
+    // As bright as all others together: a fifth of what the spots hold, and more than five times the next.
+    let total: f64 = list.iter().map(|r| r.share).sum();
+    let top = list.iter_mut().max_by(|a, b| a.share.total_cmp(&b.share)).unwrap();
+    top.share = total;
+    let at = [0, 1].map(|i| top.q[i] / 0.006);
+    assert!(at[0].hypot(at[1]) > 20.0, "the brightest is not beside the stop");
+    let record = RecordParams { centre: [253.3, 258.8], ..RecordParams::default() };
+    let counts = count_pattern(&expected_pattern(&list, &record).unwrap(), 5).unwrap();
+    let found = index_pattern(&counts, Some(&record.open().unwrap()), &IndexParams::default()).unwrap();
+    let centre = found.centre();
+    // The right point of a net of 8 pixels and more; layers other than the zeroth pull at the lattice of all spots.
+    assert!((centre[0] - 253.3).abs() < 2.0 && (centre[1] - 258.8).abs() < 2.0, "{centre:?}");
 }
 
 #[test]
