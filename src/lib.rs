@@ -136,10 +136,13 @@ pub mod autodiff;
 pub mod detect;
 pub mod error;
 pub mod fft;
+// What no reader of files needs is left out of fuzzing, where building takes longer than running.
+#[cfg(not(fuzzing))]
 pub mod hrtem;
 #[cfg(feature = "io")]
 pub mod io;
 pub mod linalg;
+#[cfg(not(fuzzing))]
 pub mod lorentz;
 pub mod metrics;
 pub mod multislice;
