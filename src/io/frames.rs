@@ -15,7 +15,7 @@ use crate::tensor::Tensor;
 
 /// Bytes of raw frames that are read at once beside the caller's buffer: they stay in the cache until they are widened,
 /// and are few enough for the allocator to keep.
-pub(crate) const RAW_BLOCK: usize = 1 << 16;
+const RAW_BLOCK: usize = 1 << 16;
 /// Bytes of decoded frames that are read at once.
 const BLOCK: usize = 1 << 24;
 
@@ -80,12 +80,7 @@ impl FrameSource for SetFrames {
         }
         Some(check_request(self.shape, first, out.len()).and_then(|_| {
             let from = s.start + (first * self.frame_len() * 2) as u64;
-            let bytes = bytemuck::cast_slice_mut(out);
-            s.bytes.read_at(from, bytes)?;
-            if s.order.swapped() {
-                swap_bytes(bytes, 2);
-            }
-            Ok(())
+            read_counts(s.order.swapped(), out, |bytes| s.bytes.read_at(from, bytes))
         }))
     }
 }
@@ -182,21 +177,13 @@ fn read_packed(s: &Strided, axes: usize, first: usize, frame: usize, gap: Gap, o
         }
         ranges
     };
-    let mut buffer = try_zeroed::<u8>(if gap == Gap::None { RAW_BLOCK.min(out.len() * size) } else { frame * size })?;
     match gap {
         Gap::None => {
-            let mut from = s.start + (first * frame * size) as u64;
-            for part in out.chunks_mut(RAW_BLOCK / size) {
-                let bytes = &mut buffer[..part.len() * size];
-                s.bytes.read_at(from, bytes)?;
-                from += bytes.len() as u64;
-                if s.order.swapped() {
-                    swap_bytes(bytes, size);
-                }
-                widen(s.element, bytes, part);
-            }
+            let from = s.start + (first * frame * size) as u64;
+            read_widened(s.element, s.order.swapped(), from, out, |at, bytes| s.bytes.read_at(at, bytes))?;
         }
         Gap::Some => {
+            let mut buffer = try_zeroed::<u8>(frame * size)?;
             for (k, part) in out.chunks_exact_mut(frame).enumerate() {
                 // The elements come out in native order, as `widen` would have brought them.
                 s.gather(&at(first + k), &mut buffer)?;
@@ -207,8 +194,44 @@ fn read_packed(s: &Strided, axes: usize, first: usize, frame: usize, gap: Gap, o
     Ok(())
 }
 
+/// Packed elements from byte `at` on as `f32`, a block at a time; `read(at, bytes)` fills bytes.
+pub(crate) fn read_widened(
+    element: Element,
+    swapped: bool,
+    mut at: u64,
+    out: &mut [f32],
+    read: impl Fn(u64, &mut [u8]) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let size = element.size();
+    let mut buffer = try_zeroed::<u8>(RAW_BLOCK.min(out.len() * size))?;
+    for part in out.chunks_mut(RAW_BLOCK / size) {
+        let bytes = &mut buffer[..part.len() * size];
+        read(at, bytes)?;
+        at += bytes.len() as u64;
+        if swapped {
+            swap_bytes(bytes, size);
+        }
+        widen(element, bytes, part);
+    }
+    Ok(())
+}
+
+/// Packed counts of 16 bits in native order; `read` fills their bytes.
+pub(crate) fn read_counts(
+    swapped: bool,
+    out: &mut [u16],
+    read: impl FnOnce(&mut [u8]) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let bytes = bytemuck::cast_slice_mut(out);
+    read(bytes)?;
+    if swapped {
+        swap_bytes(bytes, 2);
+    }
+    Ok(())
+}
+
 /// Elements in native byte order to `f32`.
-pub(crate) fn widen(element: Element, bytes: &[u8], out: &mut [f32]) {
+fn widen(element: Element, bytes: &[u8], out: &mut [f32]) {
     macro_rules! from {
         ($t:ty) => {{
             vectorized!({

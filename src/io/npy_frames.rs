@@ -5,10 +5,9 @@ use std::path::Path;
 
 use crate::error::Error;
 use crate::io::file::FileAt;
-use crate::io::frames::{RAW_BLOCK, frame_dtype, frame_shape, widen};
+use crate::io::frames::{frame_dtype, frame_shape, read_counts, read_widened};
 use crate::io::layout::Element;
-use crate::io::npy::{Header, read_header, swap_bytes};
-use crate::shape::try_zeroed;
+use crate::io::npy::{Header, read_header};
 use crate::source::{DType, FrameSource, check_request};
 
 /// A data set in an npy file that is read when frames are asked for, by positioned reads: a file that is cut short
@@ -94,19 +93,8 @@ impl FrameSource for NpyFrames {
 
     fn read_frames(&self, first: usize, out: &mut [f32]) -> Result<(), Error> {
         check_request(self.shape, first, out.len())?;
-        let size = self.element.size();
-        let mut buffer = try_zeroed::<u8>((out.len() * size).min(RAW_BLOCK))?;
-        let mut at = self.offset + (first * self.frame_len() * size) as u64;
-        for part in out.chunks_mut(RAW_BLOCK / size) {
-            let bytes = &mut buffer[..part.len() * size];
-            self.file.read_exact_at(at, bytes)?;
-            at += bytes.len() as u64;
-            if self.swapped {
-                swap_bytes(bytes, size);
-            }
-            widen(self.element, bytes, part);
-        }
-        Ok(())
+        let from = self.offset + (first * self.frame_len() * self.element.size()) as u64;
+        read_widened(self.element, self.swapped, from, out, |at, bytes| self.file.read_exact_at(at, bytes))
     }
 
     fn read_counts(&self, first: usize, out: &mut [u16]) -> Option<Result<(), Error>> {
@@ -114,12 +102,8 @@ impl FrameSource for NpyFrames {
             return None;
         }
         Some(check_request(self.shape, first, out.len()).and_then(|_| {
-            let bytes = bytemuck::cast_slice_mut(out);
-            self.file.read_exact_at(self.offset + (first * self.frame_len() * 2) as u64, bytes)?;
-            if self.swapped {
-                swap_bytes(bytes, 2);
-            }
-            Ok(())
+            let from = self.offset + (first * self.frame_len() * 2) as u64;
+            read_counts(self.swapped, out, |bytes| self.file.read_exact_at(from, bytes))
         }))
     }
 }

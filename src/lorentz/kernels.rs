@@ -171,22 +171,6 @@ pub(crate) fn lane_product<T: Real>(x: [&[Lane<T>]; 2], y: [&[Lane<T>]; 2], re: 
     })
 }
 
-/// z ← z + x ȳ of lanes, real and imaginary parts apart.
-pub(crate) fn lane_add_conj_product<T: Real>(
-    x: [&[Lane<T>]; 2],
-    y: [&[Lane<T>]; 2],
-    re: &mut [Lane<T>],
-    im: &mut [Lane<T>],
-) {
-    let ([xr, xi], [yr, yi]) = (x.map(<[_]>::as_flattened), y.map(<[_]>::as_flattened));
-    let (re, im) = (re.as_flattened_mut(), im.as_flattened_mut());
-    vectorized!({
-        for (((((re, im), &xr), &xi), &yr), &yi) in re.iter_mut().zip(im).zip(xr).zip(xi).zip(yr).zip(yi) {
-            (*re, *im) = (*re + (xr * yr + xi * yi), *im + (xi * yr - xr * yi));
-        }
-    })
-}
-
 macro_rules! lane_loss {
     ($name:ident, $pixel:ident, $doc:literal) => {
         #[doc = $doc]

@@ -21,10 +21,11 @@ use crate::error::Error;
 use crate::fft::{Direction, GAP, LANES, Lane, LaneBuffers, LaneFft};
 use crate::lorentz::kernels;
 use crate::lorentz::{LorentzModel, Loss};
+use crate::op::Write;
 use crate::par::Par;
 use crate::real::Real;
 use crate::shape::try_zeroed;
-use crate::simd::transpose16;
+use crate::simd::{lines::times_conjugate, transpose16};
 
 /// Images whose waves are kept at a time: few, so that what is written along x is still in a cache when it is read
 /// along y.
@@ -281,7 +282,7 @@ impl<T: Real> LaneLoss<T> {
                 let [s, mut sum] = lines.get_mut::<2>();
                 for (k, mut w) in (first..n).zip(waves.arrays()) {
                     along_x.to_order(&mut w, Direction::Forward);
-                    kernels::lane_add_conj_product([&*w.re, &*w.im], transfers[c].get(k), sum.re, sum.im);
+                    times_conjugate([&*w.re, &*w.im], transfers[c].get(k), sum.re, sum.im, Write::Add);
                 }
                 if first + together < n {
                     waves_of(c, first + together, [&*s.re, &*s.im], waves);

@@ -124,6 +124,11 @@ impl<T: Real> LorentzObjective<T> {
         &self.model
     }
 
+    /// The model, for another loss.
+    pub fn into_model(self) -> LorentzModel<T> {
+        self.model
+    }
+
     /// The measured √I ([`Loss::Amplitude`]) or I ([`Loss::Poisson`]), (n, ny, nx).
     pub fn measured(&self) -> &[T] {
         &self.measured

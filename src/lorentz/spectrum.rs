@@ -107,30 +107,29 @@ impl PhaseSpectrum {
                 return Err(Error::shape(op, &[ny, nx], &[x.len()]));
             }
         }
-        let model = || LorentzModel::<T>::new(series);
         let slope = |objective: &mut LorentzObjective<T>| -> Result<Vec<T>, Error> {
             let mut g = try_zeroed(len)?;
             let wanted = Gradients { phase: &mut g[..], amplitude: None, settings: None };
             objective.evaluate(phase, amplitude, None, wanted)?;
             Ok(g)
         };
-        let mut objective = LorentzObjective::new(model()?, images, None, Loss::Amplitude)?;
+        let mut objective = LorentzObjective::new(LorentzModel::new(series)?, images, None, Loss::Amplitude)?;
         let n = objective.model().count();
         let mut variance = 0.0;
         for a in objective.measured().chunks(len) {
             variance += noise_level(a, [ny, nx])?.powi(2) / (n * n) as f64;
         }
         let g = slope(&mut objective)?;
-        drop(objective);
+        let model = objective.into_model();
 
         // What noise alone would give at this phase says how sensitive the images are.
         let sigma = (variance * n as f64).sqrt().max(1e-3);
-        let mut noisy = model()?.images(phase, amplitude)?;
+        let mut noisy = model.images(phase, amplitude)?;
         for (k, image) in noisy.as_mut_slice().chunks_mut(len).enumerate() {
             let mut stream = rng::stream(0, k as u64);
             image.iter_mut().for_each(|i| *i = (i.sqrt() + T::of(sigma * rng::normal(&mut stream))).powi(2));
         }
-        let mut objective = LorentzObjective::new(model()?, &noisy, None, Loss::Amplitude)?;
+        let mut objective = LorentzObjective::new(model, &noisy, None, Loss::Amplitude)?;
         let noise = slope(&mut objective)?;
         let rings = rings(objective.model(), &g, phase, &noise, sigma * sigma / n as f64)?;
         Ok(fit(&rings, variance))

@@ -24,7 +24,7 @@ use num_complex::Complex;
 
 use crate::error::Error;
 use crate::fft::{Direction, Factor, GAP, LANES, Lane, LaneBuffers, LaneFft, frequency_index};
-use crate::op::{Write, write};
+use crate::op::Write;
 use crate::optics::Grid;
 use crate::real::Real;
 use crate::shape::try_zeroed;
@@ -202,16 +202,8 @@ impl<T: Real> Engine<T> {
 
     /// g ← ā b, or g += ā b, for sixteen rows of two fields; g is in lanes, (2, nx).
     pub fn accumulate(&self, a: &LaneBuffers<'_, T>, b: &LaneBuffers<'_, T>, g: &mut [Lane<T>], how: Write) {
-        let n = self.nx;
-        let (gr, gi) = g.as_flattened_mut().split_at_mut(n * LANES);
-        let [ar, ai, br, bi] = [&a.re[..n], &a.im[..n], &b.re[..n], &b.im[..n]].map(|x| x.as_flattened());
-        vectorized!({
-            for ((gr, gi), ((ar, ai), (br, bi))) in gr.iter_mut().zip(gi).zip(ar.iter().zip(ai).zip(br.iter().zip(bi)))
-            {
-                write(gr, *ar * *br + *ai * *bi, how);
-                write(gi, *ar * *bi - *ai * *br, how);
-            }
-        })
+        let (n, (re, im)) = (self.nx, g.split_at_mut(self.nx));
+        lines::times_conjugate([&b.re[..n], &b.im[..n]], [&a.re[..n], &a.im[..n]], re, im, how);
     }
 
     /// Transforms sixteen rows along x: to the spectrum, or back from it.

@@ -5,6 +5,7 @@
 
 use num_complex::Complex;
 
+use crate::op::{Write, write};
 use crate::real::Real;
 
 /// Lines side by side: the `f32` of an AVX-512 register.
@@ -164,6 +165,25 @@ pub(crate) fn times<T: Real>(
                 im[l] = a[l] * s + b[l] * c;
             }
             (yr[j], yi[j]) = (re, im);
+        }
+    });
+}
+
+/// z ← x ȳ, or z += x ȳ, point by point and lane by lane, as far as the shortest goes. (Word by word: of products lane by
+/// lane the compiler makes a multiple of the instructions.)
+pub(crate) fn times_conjugate<T: Real>(
+    x: [&[[T; LANES]]; 2],
+    y: [&[[T; LANES]]; 2],
+    re: &mut [[T; LANES]],
+    im: &mut [[T; LANES]],
+    how: Write,
+) {
+    let ([xr, xi], [yr, yi]) = (x.map(<[_]>::as_flattened), y.map(<[_]>::as_flattened));
+    let (re, im) = (re.as_flattened_mut(), im.as_flattened_mut());
+    super::vectorized!({
+        for (((((re, im), &xr), &xi), &yr), &yi) in re.iter_mut().zip(im).zip(xr).zip(xi).zip(yr).zip(yi) {
+            write(re, xr * yr + xi * yi, how);
+            write(im, xi * yr - xr * yi, how);
         }
     });
 }

@@ -246,24 +246,23 @@ impl Pass {
     /// One group of frames: its rows of sums, and its pattern.
     fn group(&self, group: usize, slot: &mut Slot, buffer: &mut [f32]) {
         let frame_len = self.data.frame_len();
-        let (first, end) = (group * GROUP, ((group + 1) * GROUP).min(self.data.frames()));
+        let (mut at, end) = (group * GROUP, ((group + 1) * GROUP).min(self.data.frames()));
         slot.pattern.fill(0.0);
-        let mut at = first;
         while at < end {
             // Counts as they are stored, if the source gives them: twice as many frames go into the buffer.
             let stored = (2 * self.read).min(end - at);
             let counts = &mut bytemuck::cast_slice_mut(buffer)[..stored * frame_len];
             let n;
-            let read = if let Some(read) = self.data.source().read_counts(at, counts) {
+            let done = if let Some(read) = self.data.source().read_counts(at, counts) {
                 n = stored;
-                read.and_then(|()| self.frames::<u16>(at, at - first, counts, slot))
+                read.and_then(|()| self.frames::<u16>(at, counts, slot))
             } else {
                 n = self.read.min(end - at);
                 let piece = &mut buffer[..n * frame_len];
                 let read = self.data.source().read_frames(at, piece);
-                read.and_then(|()| self.frames::<f32>(at, at - first, piece, slot))
+                read.and_then(|()| self.frames::<f32>(at, piece, slot))
             };
-            if let Err(e) = read {
+            if let Err(e) = done {
                 slot.failure = Some(e);
                 return;
             }
@@ -271,38 +270,33 @@ impl Pass {
         }
     }
 
-    /// Frames from number `at` of the data set, and `row` of the group, on.
-    fn frames<E: Element>(&self, at: usize, row: usize, frames: &[E], slot: &mut Slot) -> Result<(), Error> {
+    /// Frames of a group, from number `index` of the data set on.
+    fn frames<E: Element>(&self, mut index: usize, frames: &[E], slot: &mut Slot) -> Result<(), Error> {
         let frame_len = self.data.frame_len();
-        let (fours, rest) = frames.split_at(frames.len() / (4 * frame_len) * (4 * frame_len));
-        for (i, four) in fours.chunks_exact(4 * frame_len).enumerate() {
+        let fours = frames.chunks_exact(4 * frame_len);
+        let rest = fours.remainder();
+        for four in fours {
             let found: [Moments; 4] = moments(four, &self.x, self.origin[0], &mut slot.pattern);
-            for ((k, frame), m) in four.chunks_exact(frame_len).enumerate().zip(found) {
-                self.row(at + 4 * i + k, row + 4 * i + k, frame, m, &mut slot.rows)?;
+            for (frame, m) in four.chunks_exact(frame_len).zip(found) {
+                self.row(index, frame, m, &mut slot.rows)?;
+                index += 1;
             }
         }
-        let before = fours.len() / frame_len;
-        for (k, frame) in rest.chunks_exact(frame_len).enumerate() {
+        for frame in rest.chunks_exact(frame_len) {
             let [m] = moments(frame, &self.x, self.origin[0], &mut slot.pattern);
-            self.row(at + before + k, row + before + k, frame, m, &mut slot.rows)?;
+            self.row(index, frame, m, &mut slot.rows)?;
+            index += 1;
         }
         Ok(())
     }
 
-    /// What one frame says: its moments and its sums under the detectors, into its row of results.
-    fn row<E: Element>(
-        &self,
-        index: usize,
-        row: usize,
-        frame: &[E],
-        m: Moments,
-        rows: &mut [f64],
-    ) -> Result<(), Error> {
+    /// What one frame says: its moments and its sums under the detectors, into its row of its group's results.
+    fn row<E: Element>(&self, index: usize, frame: &[E], m: Moments, rows: &mut [f64]) -> Result<(), Error> {
         if !m.s.is_finite() || m.signed && frame.iter().any(|v| v.to_f32() < 0.0) {
             return Err(bad_count(index, frame));
         }
         let width = MOMENTS + self.channels();
-        let row = &mut rows[row * width..][..width];
+        let row = &mut rows[index % GROUP * width..][..width];
         row[..MOMENTS].copy_from_slice(&[m.s, m.y, m.x, m.yy, m.xx, m.xy]);
         for (out, spans) in row[MOMENTS..].iter_mut().zip(&self.spans) {
             *out = spans.sum(frame);
