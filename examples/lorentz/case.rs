@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use exitwave::lorentz::{
-    Amplitude, FreeSettings, GerchbergSaxton, GerchbergSaxtonParams, ImageSetting, LorentzModel, LorentzParams, Noise,
-    PhaseSpectrum, Precondition, Regularizer, Retrieval, RetrievalParams, RetrievalResult, Stage, Tie, TieParams,
-    add_noise, noise_level,
+    Amplitude, FreeSettings, GerchbergSaxton, GerchbergSaxtonParams, ImageSetting, LorentzModel, LorentzParams, Loss,
+    Noise, PhaseSpectrum, Precondition, Regularizer, Retrieval, RetrievalParams, RetrievalResult, Stage, Tie,
+    TieParams, add_noise, noise_level,
 };
 use exitwave::metrics::{FrcParams, RingCorrelation, Threshold, normalised_correlation};
 use exitwave::observe::silent;
@@ -41,22 +41,41 @@ pub struct Prior {
     pub floor: f64,
     /// When a stage ends.
     pub tolerance: f64,
+    /// What is minimised.
+    pub loss: Loss,
 }
 
 impl Default for Prior {
     fn default() -> Self {
-        Prior { linear: false, strength: 3.0, smoothing: 0.02, coarse: 4, floor: 0.05, tolerance: 1e-6 }
+        Prior {
+            linear: false,
+            strength: 3.0,
+            smoothing: 0.02,
+            coarse: 4,
+            floor: 0.05,
+            tolerance: 1e-6,
+            loss: Loss::Amplitude,
+        }
     }
 }
 
 impl Prior {
     /// For magnetic phases: piecewise linear.
     pub fn magnetic() -> Self {
-        Prior { linear: true, strength: 4.0, smoothing: 0.002, coarse: 4, floor: 0.05, tolerance: 1e-6 }
+        Prior { linear: true, strength: 4.0, smoothing: 0.002, ..Prior::default() }
+    }
+
+    /// What the loss is in units of the amplitude loss, near its minimum: y − I − I ln(y/I) ≈ 2(√y − √I)².
+    fn unit(&self) -> f64 {
+        match self.loss {
+            Loss::Amplitude => 1.0,
+            Loss::Poisson => 2.0,
+        }
     }
 
     fn regularizer(&self, images: &Tensor<f32>, grid: &Grid) -> Result<Regularizer, Failure> {
-        let (weight, smoothing) = (self.strength * noise_of_mean(images, grid)?.powi(2), self.smoothing);
+        let weight = self.unit() * self.strength * noise_of_mean(images, grid)?.powi(2);
+        let smoothing = self.smoothing;
         Ok(if self.linear {
             Regularizer::Curvature { weight, smoothing }
         } else {
@@ -189,10 +208,12 @@ pub fn ad(
     let side = case.series.grid.dims[0];
     let noise = noise_of_mean(images, &case.series.grid)?;
     let floor = (case.prior.floor * noise * noise).clamp(1e-9, 0.1);
+    let spectrum = PhaseSpectrum::estimate(told, images, amplitude, &vec![0.0; case.phase.len()])?;
     let base = RetrievalParams {
         series: told.clone(),
+        loss: case.prior.loss,
         regularizer: case.prior.regularizer(images, &case.series.grid)?,
-        spectrum: PhaseSpectrum::estimate(told, images, amplitude, &vec![0.0; case.phase.len()])?,
+        spectrum: spectrum.map(|s| PhaseSpectrum { weight: case.prior.unit() * s.weight, ..s }),
         amplitude: if knowledge == Knowledge::Unknown { Amplitude::Free } else { Amplitude::Known },
         tolerance: case.prior.tolerance,
         precondition: Precondition::Curvature { floor },
@@ -223,8 +244,15 @@ pub fn ad(
     }
     let mut best = best.expect("two starts");
     if free.any() {
-        // With unknown settings the coarse images are worth a second look.
+        // With unknown settings the coarse images are worth a second look, where shifts go before all others: a defocus would
+        // rather take up what is a wrong shift.
+        let coarse: Vec<_> = std::iter::once(first).chain(all.iter().copied().filter(|s| s.binning > 1)).collect();
+        let only = FreeSettings { shift: free.shift, ..FreeSettings::NONE };
         all.insert(0, first);
+        all.iter_mut().for_each(|s| s.free = free);
+        if only.any() {
+            all = coarse.into_iter().map(|s| Stage { free: only, ..s }).chain(all.into_iter().skip(1)).collect();
+        }
     } else {
         // A coarse start is not always a good one: on all pixels the lowest loss decides again.
         let few = |stages: Vec<Stage>| Retrieval::new(RetrievalParams { stages, ..base.clone() });
@@ -241,7 +269,7 @@ pub fn ad(
         best.iterations += done;
         all = vec![short];
     }
-    all.iter_mut().for_each(|s| (s.free, s.iterations) = (free, 200));
+    all.iter_mut().for_each(|s| s.iterations = 200);
     let fine = Retrieval::new(RetrievalParams { stages: all, ..base })?;
     let mut found = fine.run(images, best.phase.as_slice(), best.amplitude.as_slice(), None, &mut silent)?;
     found.iterations += best.iterations;

@@ -11,8 +11,8 @@ use std::time::Instant;
 use case::{Case, Knowledge, Prior, ad, gs, lens, tie};
 use exitwave::io::npy;
 use exitwave::lorentz::{
-    BeamDirection, FreeSettings, Freedom, ImageSetting, LorentzParams, Noise, PhantomParams, Texture, WallKind, Word,
-    contours, induction, mansuripur, phantom,
+    BeamDirection, FreeSettings, Freedom, ImageSetting, LorentzParams, Loss, Noise, PhantomParams, Texture, WallKind,
+    Word, contours, induction, mansuripur, phantom,
 };
 use exitwave::metrics::{FrcParams, RingCorrelation};
 use exitwave::optics::{Grid, SourceAngle};
@@ -44,9 +44,10 @@ lorentz: phase and induction from a focal series, by TIE, Gerchberg-Saxton and a
                      (default linear for phantoms, constant else)
   --strength S       its weight over noise^2/images (default 3; linear 4), --smoothing E (0.02; 0.002),
   --coarse B         and the binning of the first stage (4), --floor F, --tolerance T of the descent
+  --loss L           amplitude (default) or poisson
   --iterations-gs N  (default 200)
   --seed S           (default 1)
-  --study S          table, joint, noise, dose, single or in-situ: the longer studies (--seeds K, default 5)
+  --study S          table, joint, noise, dose, single, siprad or in-situ: the longer studies (--seeds K, default 5)
   --only TEXT        of their rows those whose name begins with this
   --threads N        threads (default: all cores)
   --out DIR          where PNG and arrays (.npy) go (default out/lorentz)
@@ -112,6 +113,7 @@ fn main() -> Result<(), Failure> {
         "theta-mrad",
         "spread-nm",
         "unknown",
+        "loss",
         "iterations-gs",
         "seed",
         "seeds",
@@ -180,6 +182,11 @@ fn main() -> Result<(), Failure> {
         coarse: o.get("coarse", base.coarse)?,
         floor: o.get("floor", base.floor)?,
         tolerance: o.get("tolerance", base.tolerance)?,
+        loss: match text("loss", "amplitude")?.as_str() {
+            "amplitude" => Loss::Amplitude,
+            "poisson" => Loss::Poisson,
+            other => return Err(format!("--loss {other} (see --help)").into()),
+        },
         ..base
     };
     let case = Case { series, phase: phase.as_slice().to_vec(), amplitude, prior };
@@ -192,6 +199,7 @@ fn main() -> Result<(), Failure> {
         "noise" => Some(study::grid(&case, false, seed, &only)?),
         "dose" => Some(study::grid(&case, true, seed, &only)?),
         "single" => Some(study::single(&par, prior, seeds)?),
+        "siprad" => Some(study::siprad(&par, seeds)?),
         "in-situ" => Some(study::in_situ(&par)?),
         other => return Err(format!("--study {other} (see --help)").into()),
     };

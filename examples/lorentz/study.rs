@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use exitwave::lorentz::{
     FreeSettings, Freedom, ImageSetting, LorentzModel, LorentzParams, Noise, PhantomParams, Regularizer, Retrieval,
-    RetrievalParams, Stage, Texture, Tie, TieParams, WallKind, add_noise, mansuripur, phantom,
+    RetrievalParams, Siprad, SipradParams, Stage, Texture, Tie, TieParams, WallKind, add_noise, mansuripur, phantom,
 };
 use exitwave::observe::silent;
 use exitwave::optics::{Grid, SourceAngle};
@@ -213,6 +213,24 @@ pub fn single(par: &Par, prior: Prior, seeds: u64) -> Result<Value, Failure> {
     let (a, t) = (median(acc), median(sitie));
     println!("single image, −1 mm, 30 %: AD {a:.4}, SITIE {t:.4}");
     Ok(json!({ "ad": a, "sitie": t, "seeds": seeds }))
+}
+
+/// The same image, its phase the output of a network.
+pub fn siprad(par: &Par, seeds: u64) -> Result<Value, Failure> {
+    let case = domains(par)?;
+    let mut acc = Vec::new();
+    for seed in 0..seeds {
+        let images = case.images(Noise::IntensityPercent(30.0), seed)?;
+        let start = Tie::<f32>::new(TieParams { grid: case.series.grid, ..TieParams::default() })?
+            .single(images.as_slice(), case.series.images[0].defocus)?;
+        let clock = Instant::now();
+        let params = SipradParams { series: case.series.clone(), seed, ..SipradParams::default() };
+        let found = Siprad::new(params)?.run(&images, &start, &case.amplitude, &mut silent)?;
+        acc.push(case.accuracy(&found.phase)?);
+        let (a, t, s) = (acc[acc.len() - 1], case.accuracy(&start)?, clock.elapsed().as_secs_f64());
+        println!("single image, −1 mm, 30 %, seed {seed}: SIPRAD {a:.4}, SITIE {t:.4}, {s:.0} s");
+    }
+    Ok(json!({ "siprad": median(acc), "seeds": seeds }))
 }
 
 /// A wall that moves over 20 frames at low dose: each frame from the last, and from scratch.

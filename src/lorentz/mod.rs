@@ -38,6 +38,7 @@ mod mansuripur;
 mod model;
 mod objective;
 mod phantom;
+mod pixel_moves;
 mod precondition;
 mod problem;
 mod regularizer;

@@ -4,9 +4,11 @@
 use crate::error::Error;
 use crate::lorentz::kernels::CHUNK;
 use crate::lorentz::objective::Gradients;
+use crate::lorentz::pixel_moves::State;
 use crate::lorentz::precondition::Filter;
 use crate::lorentz::variables::{Variable, gradient_of, settings_of};
 use crate::lorentz::{Amplitude, LorentzObjective, Regularizer, SETTING_WORDS};
+use crate::optics::Grid;
 use crate::par::Par;
 use crate::real::Real;
 use crate::shape::try_zeroed;
@@ -93,6 +95,20 @@ impl<T: Real> Problem<T> {
         self.start_settings.len()
     }
 
+    pub fn grid(&self) -> &Grid {
+        self.objective.model().grid()
+    }
+
+    pub fn amplitude(&self) -> Amplitude {
+        self.amplitude
+    }
+
+    /// The loss of any state, penalties left out.
+    pub fn loss_of(&mut self, state: &State<T>) -> Result<f64, Error> {
+        let unused = Gradients { phase: &mut self.phase, amplitude: None, settings: None };
+        self.objective.evaluate(&state.phase, &state.amplitude, Some(&state.settings), unused)
+    }
+
     /// Units of the settings in which the loss has the curvature that the filter gives to the phase: 1, or without a
     /// filter that of a pixel.
     pub fn set_units(&mut self) -> Result<(), Error> {
@@ -139,16 +155,10 @@ impl<T: Real> Problem<T> {
         penalty
     }
 
-    /// Phase and amplitude at x.
-    pub fn object(&mut self, x: &[T]) -> (Vec<T>, Vec<T>) {
+    /// Phase, amplitude and settings at x.
+    pub fn state(&mut self, x: &[T]) -> State<T> {
         self.unpack(x);
-        (self.phase.clone(), self.amplitude_now.clone())
-    }
-
-    /// The settings at x.
-    pub fn settings(&mut self, x: &[T]) -> Vec<[f64; SETTING_WORDS]> {
-        self.unpack(x);
-        self.settings_now.clone()
+        State { phase: self.phase.clone(), amplitude: self.amplitude_now.clone(), settings: self.settings_now.clone() }
     }
 
     /// The loss with the penalty, and its gradient by x.

@@ -4,13 +4,14 @@
 use crate::error::Error;
 use crate::fft::fourier_resample;
 use crate::lorentz::lane_loss::TOGETHER;
+use crate::lorentz::pixel_moves::State;
 use crate::lorentz::precondition::Filter;
 use crate::lorentz::problem::Problem;
 use crate::lorentz::uncertainty::uncertainty;
 use crate::lorentz::variables::variables;
 use crate::lorentz::{
-    FreeSettings, ImageSetting, LorentzModel, LorentzObjective, LorentzParams, Loss, PhaseSpectrum, Precondition,
-    Regularizer, SETTING_WORDS,
+    FreeSettings, Freedom, ImageSetting, LorentzModel, LorentzObjective, LorentzParams, Loss, PhaseSpectrum,
+    Precondition, Regularizer, SETTING_WORDS,
 };
 use crate::observe::{Observer, Step, Stop};
 use crate::optics::Grid;
@@ -73,6 +74,10 @@ pub struct RetrievalParams {
     pub precondition: Precondition,
     /// From coarse to fine.
     pub stages: Vec<Stage>,
+    /// How often, at most, the object is tried a pixel further on where the last stage seeks shifts. Sharp edges give the
+    /// loss a minimum at every whole pixel of common displacement against image 0 and a known amplitude. Each takes another
+    /// descent, the last of them in vain.
+    pub pixel_moves: usize,
     /// A stage is over when the loss changes by less than this part of itself in an iteration.
     pub tolerance: f64,
     /// Iterations of the conjugate gradients behind the uncertainties of settings; 0: none are computed.
@@ -92,6 +97,7 @@ impl Default for RetrievalParams {
             descent: Descent::Lbfgs { pairs: 10 },
             precondition: Precondition::default(),
             stages: vec![stage(4, 100), stage(2, 100), stage(1, 200)],
+            pixel_moves: 4,
             tolerance: 1e-6,
             uncertainty_iterations: 0,
         }
@@ -110,7 +116,7 @@ pub struct RetrievalResult<T: Real> {
     /// Standard deviations of the numbers of the settings, in the order of [`Word`](crate::lorentz::Word); 0 where fixed. Empty unless
     /// asked for.
     pub uncertainty: Vec<[f64; SETTING_WORDS]>,
-    /// Iterations of all stages.
+    /// Iterations of all stages; those of a move that was not taken are left out.
     pub iterations: usize,
     /// The loss after each.
     pub loss: Vec<f64>,
@@ -204,6 +210,8 @@ impl Retrieval {
         let plain = p.precondition == Precondition::None && p.spectrum.is_none();
         let filter = if plain { 0 } else { 8 };
         let words = images + threads + vectors + filter + 12 + p.regularizer.scratch_len(1) as u64;
+        // A move by a pixel is tried beside what was found.
+        let words = if self.moves() > 0 { 2 * words } else { words };
         words.saturating_mul(p.series.grid.len() as u64).saturating_mul(size_of::<T>() as u64)
     }
 
@@ -237,64 +245,128 @@ impl Retrieval {
                 return Err(Error::shape("Retrieval images", &dims, t.dims()));
             }
         }
-        let mut settings: Vec<_> = p.series.images.iter().map(ImageSetting::to_words).collect();
-        let mut phase = phase.to_vec();
-        let mut fine_amplitude = amplitude.to_vec();
-        let (mut loss, mut stop) = (Vec::new(), Stop::Iterations);
+        let mut state = State {
+            phase: phase.to_vec(),
+            amplitude: amplitude.to_vec(),
+            settings: p.series.images.iter().map(ImageSetting::to_words).collect(),
+        };
         let total = p.stages.iter().map(|s| s.iterations).sum();
-        let mut spread = Vec::new();
-        for (i, stage) in p.stages.iter().enumerate() {
-            let b = stage.binning;
-            let dims = [ny / b, nx / b];
-            let binned = if b == 1 { None } else { Some(bin(images, dims)?) };
-            let data = binned.as_ref().unwrap_or(images);
-            let binned_weights = weights.map(|w| bin_mean(w, dims)).transpose()?;
-            let start = resample(&phase, [ny, nx], dims)?;
-            let a = resample(&fine_amplitude, [ny, nx], dims)?;
-            let grid = Grid { dims, sampling: p.series.grid.sampling.map(|s| s * b as f64) };
-            let words = settings.iter().map(ImageSetting::from_words).collect();
-            let model = LorentzModel::new(&LorentzParams { grid, images: words, ..p.series.clone() })?;
-            let a2 = a.iter().map(|a| a.f64().powi(2)).sum::<f64>() / a.len() as f64;
-            let filter = Filter::new(p.precondition, &model, a2, &p.regularizer, p.spectrum.as_ref(), &start)?;
-            let objective = LorentzObjective::new(model, data, binned_weights.as_ref(), p.loss)?;
-            let free = variables(&stage.free, &settings);
-            let mut problem = Problem::new(objective, filter, p.regularizer, p.amplitude, free, start, a)?;
+        let broken = |stop: Stop| matches!(stop, Stop::Cancelled | Stop::NotFinite);
+        let mut loss: Vec<f64> = Vec::new();
+        let mut found: Option<Descended<T>> = None;
+        for stage in &p.stages {
+            // The memory of the last one first.
+            drop(found.take());
             let done = loss.len();
-            let found = minimise(p, stage, &mut problem, &mut |s: &Step| {
-                observe(&Step::new(done + s.iteration, total, s.loss))
-            })?;
-            let last = i + 1 == p.stages.len();
-            settings = problem.settings(&found.0);
-            let (ph, am) = problem.object(&found.0);
-            // The difference is interpolated, so that the start's fine details stay.
-            let change = |new: &[T], old: &[T], fine: &mut Vec<T>| -> Result<(), Error> {
-                let d: Vec<T> = new.iter().zip(old).map(|(n, o)| *n - *o).collect();
-                let d = resample(&d, dims, [ny, nx])?;
-                fine.iter_mut().zip(d).for_each(|(f, d)| *f += d);
-                Ok(())
-            };
-            change(&ph, problem.start_phase(), &mut phase)?;
-            if p.amplitude == Amplitude::Free {
-                change(&am, problem.start_amplitude(), &mut fine_amplitude)?;
-            }
-            loss.extend_from_slice(&found.1);
-            stop = found.2;
-            if last && p.uncertainty_iterations > 0 {
-                spread = uncertainty(&mut problem, &found.0, p.loss, p.uncertainty_iterations)?;
-            }
-            if matches!(stop, Stop::Cancelled | Stop::NotFinite) {
+            let mut told = |s: &Step| observe(&Step::new(done + s.iteration, total, s.loss));
+            let one = self.descend(stage, images, weights, &mut state, &mut told)?;
+            loss.extend_from_slice(&one.loss);
+            let stop = one.stop;
+            found = Some(one);
+            if broken(stop) {
                 break;
             }
         }
+        let mut found = found.expect("new checks that there are stages");
+
+        // A pixel further, as long as that is better.
+        let stage = p.stages.last().expect("new checks that there are stages");
+        for _ in 0..self.moves() {
+            if broken(found.stop) {
+                break;
+            }
+            let mut to = state.best_neighbour(&mut found.problem, &found.x, &p.series.grid, stage.binning)?;
+            let done = loss.len();
+            let mut told = |s: &Step| observe(&Step::new(done + s.iteration, total, s.loss));
+            let one = self.descend(stage, images, weights, &mut to, &mut told)?;
+            if one.lowest() >= found.lowest() {
+                if broken(one.stop) {
+                    found.stop = one.stop;
+                }
+                break;
+            }
+            loss.extend_from_slice(&one.loss);
+            (state, found) = (to, one);
+        }
+
+        let uncertainty = if p.uncertainty_iterations > 0 && !broken(found.stop) {
+            uncertainty(&mut found.problem, &found.x, p.loss, p.uncertainty_iterations)?
+        } else {
+            Vec::new()
+        };
         Ok(RetrievalResult {
-            phase: Tensor::from_vec(&[ny, nx], phase)?,
-            amplitude: Tensor::from_vec(&[ny, nx], fine_amplitude)?,
-            settings: settings.iter().map(ImageSetting::from_words).collect(),
-            uncertainty: spread,
+            phase: Tensor::from_vec(&[ny, nx], state.phase)?,
+            amplitude: Tensor::from_vec(&[ny, nx], state.amplitude)?,
+            settings: state.settings.iter().map(ImageSetting::from_words).collect(),
+            uncertainty,
             iterations: loss.len(),
             loss,
-            stop,
+            stop: found.stop,
         })
+    }
+
+    /// Moves by a pixel that are tried.
+    fn moves(&self) -> usize {
+        let sought = self.params.stages.last().is_some_and(|s| s.free.shift == Freedom::Each);
+        if sought { self.params.pixel_moves } else { 0 }
+    }
+
+    /// One stage, from `state`, which it changes.
+    fn descend<T: Real>(
+        &self,
+        stage: &Stage,
+        images: &Tensor<T>,
+        weights: Option<&Tensor<T>>,
+        state: &mut State<T>,
+        observe: Observer<'_>,
+    ) -> Result<Descended<T>, Error> {
+        let p = &self.params;
+        let [ny, nx] = p.series.grid.dims;
+        let b = stage.binning;
+        let dims = [ny / b, nx / b];
+        let binned = if b == 1 { None } else { Some(bin(images, dims)?) };
+        let data = binned.as_ref().unwrap_or(images);
+        let binned_weights = weights.map(|w| bin_mean(w, dims)).transpose()?;
+        let start = resample(&state.phase, [ny, nx], dims)?;
+        let a = resample(&state.amplitude, [ny, nx], dims)?;
+        let grid = Grid { dims, sampling: p.series.grid.sampling.map(|s| s * b as f64) };
+        let words = state.settings.iter().map(ImageSetting::from_words).collect();
+        let model = LorentzModel::new(&LorentzParams { grid, images: words, ..p.series.clone() })?;
+        let a2 = a.iter().map(|a| a.f64().powi(2)).sum::<f64>() / a.len() as f64;
+        let filter = Filter::new(p.precondition, &model, a2, &p.regularizer, p.spectrum.as_ref(), &start)?;
+        let objective = LorentzObjective::new(model, data, binned_weights.as_ref(), p.loss)?;
+        let free = variables(&stage.free, &state.settings);
+        let mut problem = Problem::new(objective, filter, p.regularizer, p.amplitude, free, start, a)?;
+        let (x, loss, stop) = minimise(p, stage, &mut problem, observe)?;
+        let found = problem.state(&x);
+        // The difference is interpolated, so that the start's fine details stay.
+        let change = |new: &[T], old: &[T], fine: &mut Vec<T>| -> Result<(), Error> {
+            let d: Vec<T> = new.iter().zip(old).map(|(n, o)| *n - *o).collect();
+            let d = resample(&d, dims, [ny, nx])?;
+            fine.iter_mut().zip(d).for_each(|(f, d)| *f += d);
+            Ok(())
+        };
+        change(&found.phase, problem.start_phase(), &mut state.phase)?;
+        if p.amplitude == Amplitude::Free {
+            change(&found.amplitude, problem.start_amplitude(), &mut state.amplitude)?;
+        }
+        state.settings = found.settings;
+        Ok(Descended { problem, x, loss, stop })
+    }
+}
+
+/// Where a stage ended.
+#[derive(Debug)]
+struct Descended<T: Real> {
+    problem: Problem<T>,
+    x: Vec<T>,
+    loss: Vec<f64>,
+    stop: Stop,
+}
+
+impl<T: Real> Descended<T> {
+    fn lowest(&self) -> f64 {
+        self.loss.iter().copied().fold(f64::INFINITY, f64::min)
     }
 }
 

@@ -111,7 +111,7 @@ pub(crate) fn uncertainty<T: Real>(
         }
         Loss::Poisson => 1.0 / pixels,
     };
-    let settings = problem.settings(x);
+    let settings = problem.state(x).settings;
     for (j, var) in problem.variables().iter().enumerate() {
         let sigma = (inverse[j * m + j].max(0.0) * factor).sqrt();
         for k in var.images.clone() {

@@ -2,9 +2,11 @@
 
 use exitwave::lorentz::{
     BeamDirection, E_OVER_HBAR, FreeSettings, Freedom, Hologram, HologramParams, ImageSetting, LorentzModel,
-    LorentzParams, Magnetization, MansuripurParams, Noise, Retrieval, RetrievalParams, Stage, Surroundings, Word,
-    add_noise, electrostatic_phase, induction, linear_superposition, mansuripur, phase_gradient, profile, sphere_phase,
+    LorentzParams, Magnetization, MansuripurParams, Noise, Regularizer, Retrieval, RetrievalParams, Stage,
+    Surroundings, Word, add_noise, electrostatic_phase, induction, linear_superposition, mansuripur, phase_gradient,
+    profile, sphere_phase,
 };
+use exitwave::metrics::normalised_correlation;
 use exitwave::observe::silent;
 use exitwave::optics::{Grid, SourceAngle, wavelength};
 use exitwave::par::Par;
@@ -187,4 +189,47 @@ fn uncertainties_of_settings_are_their_scatter_over_noise() {
     assert!((0.5..1.6).contains(&angle), "θ_c: {angle}");
     let shifts = (1..4).flat_map(|k| [ratio(Word::ShiftY, k), ratio(Word::ShiftX, k)]).sum::<f64>() / 6.0;
     assert!((0.7..1.3).contains(&shifts.sqrt()), "shifts: {}", shifts.sqrt());
+}
+
+/// Sharp edges, three images of which two are displaced, and a start a pixel away from where it should be: without moves
+/// by whole pixels the object stays there.
+#[test]
+fn an_object_a_pixel_away_is_moved_to_where_image_0_and_the_amplitude_say() {
+    let n = 64;
+    let inside = |i: usize, a: usize, b: usize| (a..b).contains(&(i / n)) && (a..b).contains(&(i % n));
+    let phase: Vec<f64> = (0..n * n).map(|i| if inside(i, 20, 44) { 1.5 } else { 0.0 }).collect();
+    let amplitude: Vec<f64> = (0..n * n).map(|i| if inside(i, 20, 44) { 0.9 } else { 1.0 }).collect();
+    let grid = Grid { dims: [n, n], sampling: [Length::nm(5.0); 2] };
+    let image = |um: f64, [y, x]: [f64; 2]| ImageSetting {
+        defocus: Length::um(um),
+        shift: [Length::nm(5.0 * y), Length::nm(5.0 * x)],
+        ..ImageSetting::default()
+    };
+    let settings =
+        |by: f64| vec![image(-200.0, [0.0; 2]), image(40.0, [0.3 + by, -0.6]), image(60.0, [-1.2 + by, 0.8])];
+    let series = |by| LorentzParams { grid, images: settings(by), par: Par::seq(), ..LorentzParams::default() };
+    let mut images = LorentzModel::new(&series(0.0)).unwrap().images(&phase, &amplitude).unwrap();
+    add_noise(&mut images, Noise::AmplitudePercent(5.0), 7, &Par::seq()).unwrap();
+    // The object lies a pixel too far up, what the shifts make up for.
+    let mut start = phase.clone();
+    start.rotate_left(n);
+    let run = |pixel_moves| {
+        let free = FreeSettings { shift: Freedom::Each, ..FreeSettings::NONE };
+        let found = Retrieval::new(RetrievalParams {
+            series: series(1.0),
+            regularizer: Regularizer::TotalVariation { weight: 1e-3, smoothing: 0.02 },
+            stages: vec![Stage { binning: 1, iterations: 60, free }],
+            pixel_moves,
+            ..RetrievalParams::default()
+        })
+        .unwrap()
+        .run(&images, &start, &amplitude, None, &mut silent)
+        .unwrap();
+        let off =
+            |k: usize| found.settings[k].shift[0] / grid.sampling[0] - settings(0.0)[k].shift[0] / grid.sampling[0];
+        (off(1).abs().max(off(2).abs()), normalised_correlation(&phase, found.phase.as_slice()).unwrap())
+    };
+    let ((stays, blurred), (moved, right)) = (run(0), run(4));
+    assert!(stays > 0.5 && blurred < 0.97, "{stays} px, {blurred}");
+    assert!(moved < 0.1 && right > 0.99, "{moved} px, {right}");
 }
