@@ -31,6 +31,7 @@
 
 mod aligned_sum;
 mod amplitude_filter;
+mod cell_edges;
 mod cell_maps;
 mod combine_zones;
 mod components;
@@ -100,7 +101,7 @@ pub use crystal_focus::{CrystalFocus, CrystalFocusFit, CrystalFocusParams, Focus
 pub use ctf_correct::{Correction, CtfCorrection, CtfCorrectionParams};
 pub use ctf_gradient::{CtfGradient, CtfGradientParams, CtfGradientResult};
 pub use dose_weight::{FrameWeights, ReflectionFading, critical_exposure, reflection_fading};
-pub use drift::{Drift, DriftMethod, DriftParams, LatticeAmbiguity, align_frames};
+pub use drift::{CorrelationReference, Drift, DriftMethod, DriftParams, LatticeAmbiguity, align_frames};
 pub use excitation::{ExcitationFit, ExcitationParams, FriedelPair, Strengths, cramer_rao, fit_excitation};
 pub use exit_wave::{
     ExitWave, ExitWaveParams, ExitWaveResult, ExitWaveStage, ExitWaveState, FocalFreedom, FocalRegistration,
