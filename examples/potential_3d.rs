@@ -51,6 +51,9 @@ degrees, is known to the reconstruction. The last line printed is one JSON objec
 const ENERGY: Energy = Energy::kev(300.0);
 const FM3M: [&str; 7] = ["x,y+1/2,z+1/2", "x+1/2,y,z+1/2", "-x,-y,z", "-x,y,-z", "z,x,y", "y,x,-z", "-x,-y,-z"];
 
+/// Foci and beam directions whose images are added up: what envelopes leave out matters for columns of heavy atoms.
+const AVERAGING: Averaging = Averaging::Explicit { focus: 15, directions: 7 };
+
 /// How potentials follow from reflections.
 enum Model {
     Weak,
@@ -115,7 +118,7 @@ fn simulate(zone: [i32; 3], up: [i32; 3], turn: Angle, set: &Setting) -> Result<
     // The middle of the crystal is half of its thickness above the exit surface.
     let thickness = lz * deep as f64;
     let focus = set.defocus + thickness * 0.5;
-    let image = HrtemImage::<f64>::new(&lens(focus), grid, Averaging::Envelope, par)?.images(&waves)?;
+    let image = HrtemImage::<f64>::new(&lens(focus), grid, AVERAGING, par)?.images(&waves)?;
 
     // One cell on fine points, then the field, turned, by interpolation between them.
     let fine = dims.map(|n| 8 * n);

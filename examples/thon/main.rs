@@ -237,7 +237,7 @@ fn simulated(o: &Options, dose: f64, out: &Path, par: &Par) -> Result<(), Failur
     let cases = study::cases(None, par)?;
     let (case, exit) = (&cases[0], &cases[0].exit);
     let lens = simulate::lens(truth, cs, exit.thickness);
-    let image = simulate::image(exit, &lens, par)?;
+    let image = simulate::image_of_all_orders(exit, &lens, par)?;
     let tiles = (500.0 / exit.grid.extent()[0].to_angstrom()).round() as usize;
     let counts = simulate::counts(&image, &exit.grid, tiles, dose, seed + 1, par)?;
     let cell = simulate::averaged(&counts, exit.grid.dims)?;

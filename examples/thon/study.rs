@@ -205,7 +205,6 @@ pub struct Corrected {
     pub truth: Tensor<f64>,
     pub raw: Tensor<f64>,
     pub wiener: Tensor<f64>,
-    pub gradient: Tensor<f64>,
     pub density: Tensor<f64>,
     pub numbers: [f64; 5],
     pub nonlinear: f64,
@@ -303,7 +302,7 @@ pub fn correct(
         *n = normalised_correlation(image.as_slice(), truth.as_slice())?;
     }
     let nonlinear = weak_phase(&truth, &lens, &exit.grid)?.nonlinear;
-    Ok(Corrected { truth, raw, wiener, gradient, density, numbers, nonlinear, chi2, next })
+    Ok(Corrected { truth, raw, wiener, density, numbers, nonlinear, chi2, next })
 }
 
 fn correction(all: &[Case], seed: u64, dose: f64, par: &Par) -> Result<Vec<Value>, Failure> {
@@ -315,7 +314,7 @@ fn correction(all: &[Case], seed: u64, dose: f64, par: &Par) -> Result<Vec<Value
         let noise = 1.0 / (dose * ly * lx).sqrt() / tiles as f64;
         for (cs, nm) in [(1.2, 30.0), (1.2, 45.0), (1.2, 60.0), (1.2, 80.0), (0.0, 30.0), (0.0, 45.0), (0.0, 80.0)] {
             let lens = simulate::lens(Length::nm(nm), Length::mm(cs), case.exit.thickness);
-            let image = simulate::image(&case.exit, &lens, par)?;
+            let image = simulate::image_of_all_orders(&case.exit, &lens, par)?;
             let exact = image.map(|v| f64::from(*v));
             let counts = simulate::counts(&image, &case.exit.grid, tiles, dose, seed, par)?;
             let averaged = simulate::averaged(&counts, case.exit.grid.dims)?;

@@ -42,6 +42,8 @@ pub struct CrystalPhaseParams {
     pub thickness: Length,
     /// Equal slices that it is cut into.
     pub slices: usize,
+    /// Foci within the focal spread whose images make one up: right to any order. 1: the spread is an envelope.
+    pub foci: usize,
     /// Amplitude contrast w.
     pub amplitude_contrast: f64,
     /// Standard deviation of the narrowest column that there can be.
@@ -64,13 +66,14 @@ pub struct CrystalPhaseParams {
     pub par: Par,
 }
 
-/// One ideal lens, 4 nm in five slices, columns of 0.25 Å, a sparsity of 0.1, 10⁻³ beside noise, one start, 300 iterations, 10⁻⁶.
+/// One ideal lens, 4 nm in five slices, five foci, columns of 0.25 Å, a sparsity of 0.1, 10⁻³ beside noise, one start, 300 iterations, 10⁻⁶.
 impl Default for CrystalPhaseParams {
     fn default() -> Self {
         CrystalPhaseParams {
             lenses: vec![CtfParams::default()],
             thickness: Length::nm(4.0),
             slices: 5,
+            foci: 5,
             amplitude_contrast: 0.0,
             width: Length::angstrom(0.25),
             sparsity: 0.1,
@@ -261,11 +264,18 @@ impl CrystalPhase {
         if !(p.tolerance >= 0.0 && p.tolerance < 1.0) {
             return Err(Error::param("tolerance", p.tolerance, "0 to 1"));
         }
-        for (name, value, most) in
-            [("slices", p.slices, 1000), ("iterations", p.iterations, 100_000), ("starts", p.starts, 10_000)]
-        {
+        for (name, value, most) in [
+            ("slices", p.slices, 1000),
+            ("foci", p.foci, 15),
+            ("iterations", p.iterations, 100_000),
+            ("starts", p.starts, 10_000),
+        ] {
             if !(1..=most).contains(&value) {
-                return Err(Error::param(name, value, "at least 1; at most 1000 slices, 10⁵ iterations, 10⁴ starts"));
+                return Err(Error::param(
+                    name,
+                    value,
+                    "at least 1; at most 1000 slices, 15 foci, 10⁵ iterations, 10⁴ starts",
+                ));
             }
         }
         Ok(CrystalPhase { params, lenses })
@@ -294,7 +304,7 @@ impl CrystalPhase {
         };
         let weight = variance.iter().map(|v| 1.0 / v).collect();
         let series = PhaseSeries::new(object, basis, &hk, &data, weight, vec![1.0; hk.len()])?;
-        let lens = series.lens_of(&p.lenses)?;
+        let lens = series.lens_of(&p.lenses, &nodes(p.foci))?;
 
         let transfer = |r: &FocusReflection| -> Vec<f64> {
             let c = |ctf: &Ctf| contrast_transfer(ctf.at(r.k, [1e-3; 2]), p.amplitude_contrast);
@@ -423,6 +433,40 @@ impl CrystalPhase {
     }
 }
 
+/// Points and weights of the mean over a normal distribution, exact for polynomials of degree 2n − 1 (Gauss and Hermite): zeros of Heₙ by
+/// halving between those of Heₙ₋₁, w = (n−1)!/(n Heₙ₋₁²).
+fn nodes(n: usize) -> Vec<(f64, f64)> {
+    let he = |n: usize, x: f64| {
+        let (mut a, mut b) = (1.0, x);
+        for i in 1..n {
+            (a, b) = (b, x * b - i as f64 * a);
+        }
+        // Heₙ₋₁ and Heₙ.
+        (a, b)
+    };
+    let mut zeros = vec![0.0];
+    for m in 2..=n {
+        // Zeros of one lie between those of the next; all are within 2√m.
+        let mut edges = vec![-2.0 * (m as f64).sqrt()];
+        edges.extend(&zeros);
+        edges.push(2.0 * (m as f64).sqrt());
+        zeros = edges
+            .windows(2)
+            .map(|e| {
+                let (mut low, mut high) = (e[0], e[1]);
+                let rising = he(m, high).1 > he(m, low).1;
+                for _ in 0..80 {
+                    let x = 0.5 * (low + high);
+                    if (he(m, x).1 > 0.0) == rising { high = x } else { low = x }
+                }
+                0.5 * (low + high)
+            })
+            .collect();
+    }
+    let factorial: f64 = (1..n).map(|i| i as f64).product();
+    zeros.into_iter().map(|x| (x, factorial / (n as f64 * he(n, x).0.powi(2)))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -438,7 +482,7 @@ mod tests {
         let basis = [[0.11, 0.02], [0.0, 0.13]];
         let series = PhaseSeries::new(object, basis, &hk, &[data], weight, vec![1.0; hk.len()]).unwrap();
         let lens = CtfParams { aberrations: Aberrations::from_defocus(Length::nm(30.0)), ..CtfParams::default() };
-        let lens = series.lens_of(&[lens]).unwrap();
+        let lens = series.lens_of(&[lens], &nodes(3)).unwrap();
         let blob = series.blob(0.6);
         let density = Density { series: &series, lens: &lens, blob, shifts: vec![[0.0; 2]], price: 0.01 };
         let mut w = series.work();
@@ -456,6 +500,20 @@ mod tests {
             let h = 1e-2;
             let difference = (8.0 * (at(h) - at(-h)) - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h);
             assert!((difference - g[i]).abs() < 1e-6 * g[i].abs().max(0.1), "{i}: {difference} {}", g[i]);
+        }
+    }
+
+    #[test]
+    fn nodes_give_the_moments_of_a_normal_distribution() {
+        for n in 1..=15 {
+            let nodes = nodes(n);
+            let mut moment = 1.0;
+            for power in 0..n {
+                // ⟨x²ᵖ⟩ = (2p − 1)!!
+                moment *= if power > 0 { 2.0 * power as f64 - 1.0 } else { 1.0 };
+                let even: f64 = nodes.iter().map(|(x, w)| w * x.powi(2 * power as i32)).sum();
+                assert!((even / moment - 1.0).abs() < 1e-9, "{n} {power}: {even} {moment}");
+            }
         }
     }
 }

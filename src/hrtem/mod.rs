@@ -15,7 +15,7 @@
 //! [`critical_dose`]); [`sum_quality`] says what was won.
 //!
 //! **Defocus and CTF** (`docs/ctf_fit.md`, `docs/ctf_correction.md`): [`PowerSpectrum`] and [`Thon`] for amorphous content, [`CrystalFocus`] and [`StrongFocus`] from a
-//! crystal's reflections alone, both with their alternatives; [`CtfCorrection`] and [`CtfGradient`]; [`weak_phase`].
+//! crystal's reflections alone, both with their alternatives; [`CtfCorrection`] and [`CtfGradient`]; [`CrystalPhase`], the projected potential of a strong crystal; [`weak_phase`].
 //!
 //! **Exit waves** (`docs/exit_wave.md`): [`FocalSeries`], the images of one wave at several foci, and its gradient
 //! [`FocalSeriesFunction`]; [`restore_linear`], the linear restoration; [`ExitWave`], maximum likelihood with registration and

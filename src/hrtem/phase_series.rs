@@ -7,7 +7,7 @@ use num_complex::Complex;
 use crate::error::Error;
 use crate::fft::{Fft2, frequency_index};
 use crate::hrtem::plane_groups::PlaneOperation;
-use crate::optics::{Aberration, Ctf, CtfParams, LensNumbers, LensTransfer};
+use crate::optics::{Aberration, Ctf, CtfParams, FocalSpread, LensNumbers, LensTransfer};
 use crate::real::cis;
 use crate::units::Length;
 
@@ -57,7 +57,10 @@ const SHIFT: f64 = 0.02;
 
 /// The lens of every image on the grid.
 pub(crate) struct SeriesLens {
+    /// Images slowest, then the lenses whose intensities make one up.
     transfer: Vec<C>,
+    /// Weights of these.
+    weights: Vec<f64>,
     start: Vec<[f64; 2]>,
 }
 
@@ -159,25 +162,33 @@ impl PhaseSeries {
                     .map(|(k, pass)| if pass.norm_sqr() > 0.0 { lens.at(&p, *k) } else { C::default() }),
             );
         }
-        SeriesLens { transfer, start: start.to_vec() }
+        SeriesLens { transfer, weights: vec![1.0], start: start.to_vec() }
     }
 
-    /// The lenses for the last slice, from lenses whose focus is that of the specimen's middle.
-    pub fn lens_of(&self, lenses: &[CtfParams]) -> Result<SeriesLens, Error> {
+    /// The lenses for the last slice, from lenses whose focus is that of the specimen's middle: one each, its spread of focus an
+    /// envelope, or as many foci as there are `nodes` (in standard deviations of the spread, weight).
+    pub fn lens_of(&self, lenses: &[CtfParams], nodes: &[(f64, f64)]) -> Result<SeriesLens, Error> {
         let n = self.object.slices as f64;
         let lower = 0.5 * self.object.thickness * (1.0 - 1.0 / n);
-        let mut transfer = Vec::with_capacity(lenses.len() * self.k.len());
+        let mut transfer = Vec::with_capacity(lenses.len() * nodes.len() * self.k.len());
         for lens in lenses {
-            let mut lens = lens.clone();
-            lens.aberrations[Aberration::C10].c += Length::angstrom(-lower);
-            let ctf = Ctf::new(&lens)?;
-            let at = |(k, pass): (&[f64; 2], &C)| match pass.norm_sqr() > 0.0 {
-                true => ctf.at(*k, [1e-3; 2]),
-                false => C::default(),
-            };
-            transfer.extend(self.k.iter().zip(&self.propagator).map(at));
+            let spread = lens.focal_spread.to_rms().to_angstrom();
+            for (x, _) in nodes {
+                let mut lens = lens.clone();
+                lens.aberrations[Aberration::C10].c += Length::angstrom(spread * x - lower);
+                if nodes.len() > 1 {
+                    lens.focal_spread = FocalSpread::rms(Length::ZERO);
+                }
+                let ctf = Ctf::new(&lens)?;
+                let at = |(k, pass): (&[f64; 2], &C)| match pass.norm_sqr() > 0.0 {
+                    true => ctf.at(*k, [1e-3; 2]),
+                    false => C::default(),
+                };
+                transfer.extend(self.k.iter().zip(&self.propagator).map(at));
+            }
         }
-        Ok(SeriesLens { transfer, start: vec![[0.0; 2]; lenses.len()] })
+        let weights = nodes.iter().map(|n| n.1).collect();
+        Ok(SeriesLens { transfer, weights, start: vec![[0.0; 2]; lenses.len()] })
     }
 
     /// Fourier coefficients of a Gaussian of unit weight.
@@ -221,7 +232,7 @@ impl PhaseSeries {
         }
         let [ny, nx] = self.dims;
         self.fft.forward(&mut w.phase, &mut w.scratch);
-        for (i, out) in w.image.iter_mut().enumerate() {
+        for (i, out) in w.back.iter_mut().enumerate() {
             let h = [frequency_index(i / nx, ny) as i32, frequency_index(i % nx, nx) as i32];
             *out = C::default();
             for o in operations {
@@ -234,7 +245,7 @@ impl PhaseSeries {
                 *out += w.phase[at] * cis(-TAU * o.turns(h)) / operations.len() as f64;
             }
         }
-        w.phase.copy_from_slice(&w.image);
+        w.phase.copy_from_slice(&w.back);
         self.fft.inverse(&mut w.phase, &mut w.scratch);
         w.phase.iter_mut().for_each(|p| p.im = 0.0);
     }
@@ -311,12 +322,17 @@ impl PhaseSeries {
 
         // The images; `wave` is the spectrum behind the last slice, `back` the gradient by it.
         w.back.fill(C::default());
+        let foci = lens.weights.len();
         let (mut misfit, mut left) = (0.0, 0.0);
         for j in 0..self.images {
-            let transfer = &lens.transfer[j * n..(j + 1) * n];
-            w.image.iter_mut().zip(&w.wave).zip(transfer).for_each(|((i, z), t)| *i = z * t);
-            self.fft.inverse(&mut w.image, &mut w.scratch);
-            w.intensity.iter_mut().zip(&w.image).for_each(|(i, z)| *i = C::new(z.norm_sqr(), 0.0));
+            let transfer = &lens.transfer[j * n * foci..(j + 1) * n * foci];
+            w.intensity.fill(C::default());
+            w.image.resize(n * foci, C::default());
+            for ((t, z), weight) in transfer.chunks(n).zip(w.image.chunks_mut(n)).zip(&lens.weights) {
+                z.iter_mut().zip(&w.wave).zip(t).for_each(|((i, z), t)| *i = z * t);
+                self.fft.inverse(z, &mut w.scratch);
+                w.intensity.iter_mut().zip(&*z).for_each(|(i, z)| i.re += weight * z.norm_sqr());
+            }
             self.fft.forward(&mut w.intensity, &mut w.scratch);
             let mean = w.intensity[0].re / n as f64;
             // c_h = ∂L/∂M: where the intensity's spectrum is read it is replaced by what goes back.
@@ -342,9 +358,11 @@ impl PhaseSeries {
             self.fft.forward(&mut w.intensity, &mut w.scratch);
             // ∂L/∂I = 2 Re(…)/(n Î(0)), and z̄ receives that times z.
             let scale = 2.0 / (n as f64 * mean);
-            w.image.iter_mut().zip(&w.intensity).for_each(|(z, d)| *z *= scale * d.re);
-            self.fft.forward(&mut w.image, &mut w.scratch);
-            w.back.iter_mut().zip(&w.image).zip(transfer).for_each(|((b, z), t)| *b += t.conj() * z);
+            for ((t, z), weight) in transfer.chunks(n).zip(w.image.chunks_mut(n)).zip(&lens.weights) {
+                z.iter_mut().zip(&w.intensity).for_each(|(z, d)| *z *= scale * weight * d.re);
+                self.fft.forward(z, &mut w.scratch);
+                w.back.iter_mut().zip(&*z).zip(t).for_each(|((b, z), t)| *b += t.conj() * z);
+            }
         }
 
         // Back through the slices; `phase` collects ∂L/∂φ. The adjoint of F⁻¹ P F is F⁻¹ P̄ F.
@@ -377,7 +395,7 @@ fn smooth(mut n: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::optics::{Aberrations, Coherence, FocalSpread, SourceAngle};
+    use crate::optics::{Aberrations, Coherence, SourceAngle};
     use crate::rng;
 
     #[test]
