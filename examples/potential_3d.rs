@@ -8,9 +8,10 @@ use std::time::Instant;
 
 use exitwave::fft::fourier_resample;
 use exitwave::hrtem::{
-    CombineZonesParams, CrystalReflections, ImageLatticeParams, PlaneGroup, PlaneGroupParams, PlaneGroupRanking,
-    ReflectionsParams, SpaceGroup, Zone, ZoneBasesParams, combine_zones, crystal_reflections, find_image_lattice,
-    measure_reflections, rank_plane_groups, zone_bases,
+    CombineZonesParams, CrystalPhase, CrystalPhaseParams, CrystalReflections, ImageLatticeParams, PlaneGroup,
+    PlaneGroupParams, PlaneGroupRanking, ReflectionsParams, SpaceGroup, Zone, ZoneBasesParams, combine_zones,
+    crystal_reflections, find_image_lattice, focus_reflections, impose_plane_group, measure_reflections,
+    rank_plane_groups, zone_bases,
 };
 use exitwave::io::{mrc, npy};
 use exitwave::metrics::normalised_correlation;
@@ -21,7 +22,7 @@ use exitwave::render::{Cell, ColorMap, Image, Panel, Pixel, Range};
 use exitwave::rng;
 use exitwave::specimen::{Atoms, Parametrization, PotentialParams, PotentialPlan, Slicing, Species, crystals};
 use exitwave::tensor::Tensor;
-use exitwave::units::{Angle, Dose, Energy, Length};
+use exitwave::units::{Angle, Dose, Energy, Length, SpatialFrequency};
 use support::{Failure, Options};
 
 const HELP: &str = "\
@@ -33,6 +34,10 @@ potential_3d: the potential of UiO-66 in three dimensions from images along [001
   --defocus-nm L     underfocus, counted from the middle of the crystal (default 15)
   --thickness-nm L   thickness, to whole cells (default 2)
   --resolution-A D   finest reflections that are used (default 2)
+  --model M          strong: the phase whose images agree, not linear in it (default); weak: division by the transfer
+  --measure-A D      strong: finest reflections of the images that are fitted (default 1.15)
+  --starts N         strong: starts of the search for the phase (default 8)
+  --told-share S     thickness that the reconstruction is told, over the true one (default 1)
   --seed S           seed of the counts (default 1)
   --threads N        threads (default: all cores)
   --study groups     instead: plane groups of random structures, found in images; the table of confusions
@@ -46,6 +51,15 @@ degrees, is known to the reconstruction. The last line printed is one JSON objec
 const ENERGY: Energy = Energy::kev(300.0);
 const FM3M: [&str; 7] = ["x,y+1/2,z+1/2", "x+1/2,y,z+1/2", "-x,-y,z", "-x,y,-z", "z,x,y", "y,x,-z", "-x,-y,-z"];
 
+/// Foci and beam directions whose images are added up: what envelopes leave out matters for columns of heavy atoms.
+const AVERAGING: Averaging = Averaging::Explicit { focus: 15, directions: 7 };
+
+/// How potentials follow from reflections.
+enum Model {
+    Weak,
+    Strong { measured: Length, starts: usize },
+}
+
 struct Setting {
     dose: Dose,
     side: usize,
@@ -53,6 +67,8 @@ struct Setting {
     defocus: Length,
     thickness: Length,
     finest: Length,
+    model: Model,
+    told: f64,
     seed: u64,
     par: Par,
 }
@@ -102,7 +118,7 @@ fn simulate(zone: [i32; 3], up: [i32; 3], turn: Angle, set: &Setting) -> Result<
     // The middle of the crystal is half of its thickness above the exit surface.
     let thickness = lz * deep as f64;
     let focus = set.defocus + thickness * 0.5;
-    let image = HrtemImage::<f64>::new(&lens(focus), grid, Averaging::Envelope, par)?.images(&waves)?;
+    let image = HrtemImage::<f64>::new(&lens(focus), grid, AVERAGING, par)?.images(&waves)?;
 
     // One cell on fine points, then the field, turned, by interpolation between them.
     let fine = dims.map(|n| 8 * n);
@@ -143,15 +159,46 @@ fn process(
     let highest = pixel / set.finest.to_angstrom();
     let search = ImageLatticeParams { band: [pixel / 25.0, highest], par: set.par.clone(), ..Default::default() };
     let found = find_image_lattice(dims, counts, &search)?;
-    let params = ReflectionsParams { highest, par: set.par.clone(), ..Default::default() };
-    let reflections = measure_reflections(dims, counts, &found.lattice, &params)?;
+    let measure = |highest: f64| {
+        let params = ReflectionsParams { highest, par: set.par.clone(), ..Default::default() };
+        measure_reflections(dims, counts, &found.lattice, &params)
+    };
+    let reflections = measure(highest)?;
     let ranking = rank_plane_groups(&reflections, &PlaneGroupParams { systematic: 0.05, ..Default::default() })?;
-
-    // Contrast to projected potential: 2σ Im T̄, focus from the middle of the crystal.
-    let ctf = Ctf::new(&lens(set.defocus))?;
+    let thickness = thickness * set.told;
     let sigma = interaction_parameter(ENERGY);
-    let transfer = |k: [f64; 2]| -2.0 * sigma * ctf.at(k.map(|k| k / pixel), [1e-3; 2]).im * thickness.to_angstrom();
-    let potential = reflections.scaled(1.0 / reflections.mean).corrected(&transfer, 0.05)?;
+    let potential = match set.model {
+        // Contrast to projected potential: 2σ Im T̄, focus from the middle of the crystal.
+        Model::Weak => {
+            let ctf = Ctf::new(&lens(set.defocus))?;
+            let transfer =
+                |k: [f64; 2]| -2.0 * sigma * ctf.at(k.map(|k| k / pixel), [1e-3; 2]).im * thickness.to_angstrom();
+            reflections.scaled(1.0 / reflections.mean).corrected(&transfer, 0.05)?
+        }
+        // The phase that gives these images, from all reflections that stand out, those of equal symmetry averaged.
+        Model::Strong { measured, starts } => {
+            let all = impose_plane_group(&measure(pixel / measured.to_angstrom())?, ranking.best())?;
+            let plan = CrystalPhase::new(CrystalPhaseParams {
+                lenses: vec![lens(set.defocus)],
+                thickness,
+                operations: ranking.best().setting.operations(),
+                starts,
+                par: set.par.clone(),
+                ..Default::default()
+            })?;
+            let fit = plan.fit(&focus_reflections(std::slice::from_ref(&all), set.pixel)?)?;
+            let next = fit.next.map_or("none".into(), |n| format!("{n:.2} times its loss"));
+            println!(
+                "{zone:?}: a phase from {} reflections leaves {:.1e} of them, χ² {:.2}, found {} times, next {next}",
+                fit.phase.len(),
+                fit.left,
+                fit.chi2,
+                fit.found
+            );
+            let highest = SpatialFrequency::per_angstrom(1.0 / set.finest.to_angstrom());
+            fit.plane_reflections(&all.lattice, highest, 1.0 / (sigma * thickness.to_angstrom()))
+        }
+    };
     let params = ZoneBasesParams { zone, pixel: set.pixel, x_axis: Some(up), ..Default::default() };
     let bases = zone_bases(&crystal()?.cell, group, &found.lattice, &params)?;
     let best = ranking.best();
@@ -188,6 +235,10 @@ fn main() -> Result<(), Failure> {
         "defocus-nm",
         "thickness-nm",
         "resolution-A",
+        "model",
+        "measure-A",
+        "starts",
+        "told-share",
         "seed",
         "threads",
         "study",
@@ -196,7 +247,15 @@ fn main() -> Result<(), Failure> {
     ];
     let options = Options::read(HELP, &names, &[])?;
     let threads: usize = options.get("threads", 0)?;
+    let measured = Length::angstrom(options.get("measure-A", 1.15)?);
+    let model = match options.get("model", String::from("strong"))?.as_str() {
+        "strong" => Model::Strong { measured, starts: options.get("starts", 8)? },
+        "weak" => Model::Weak,
+        other => return Err(format!("--model {other}: strong or weak").into()),
+    };
     let set = Setting {
+        model,
+        told: options.get("told-share", 1.0)?,
         dose: Dose::per_angstrom2(options.get("dose", 10.0)?),
         side: options.get("field-px", 1024)?,
         pixel: Length::angstrom(options.get("pixel-A", 0.5)?),

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use exitwave::detect::{EventCameraParams, count_events};
 use exitwave::hrtem::{
-    AlignedSumParams, DriftMethod, DriftParams, SubframeMotion, align_frames, aligned_sum, sum_quality,
+    AlignedSumParams, CorrelationReference, DriftMethod, DriftParams, SubframeMotion, align_frames, aligned_sum,
+    sum_quality,
 };
 use exitwave::observe::silent;
 use exitwave::par::Par;
@@ -48,11 +49,18 @@ fn dose(options: &Options, out: &Path, par: &Par) -> Result<(), Failure> {
         format!("{n} frames of {side}², UiO-66, contrast {contrast}: RMS of the track modulo the lattice, pixels");
     for (length, jumps) in [(5.0, 0), (30.0, 3)] {
         let track = drift(n, length, jumps, seed);
+        // Where nothing jumps, correlation is followed from sum to sum, by less than half a lattice vector.
+        let slow =
+            |method| jumps == 0 && method != DriftMethod::AmplitudeFilter && method != DriftMethod::FilteredPairs;
         let mut curves: Vec<Vec<f64>> = vec![Vec::new(); methods.len() + 1];
         for electrons in doses {
             let frames = crystal.frames(&track, electrons, seed, par)?;
             for (i, (name, method, merge)) in methods.into_iter().enumerate() {
-                let params = DriftParams { method, merge, iterations: 6, par: par.clone(), ..DriftParams::default() };
+                let mut params =
+                    DriftParams { method, merge, iterations: 6, par: par.clone(), ..DriftParams::default() };
+                if slow(method) {
+                    (params.reference, params.max_shift) = (CorrelationReference::FirstNearby, length + 1.0);
+                }
                 let found = align_frames(&frames, &params, &mut silent)?;
                 let rms = crystal.error(&found.track, &track, true);
                 let bound = crystal.bound(electrons);
@@ -103,15 +111,24 @@ fn merged(options: &Options, par: &Par) -> Result<(), Failure> {
     let crystal = uio66([side; 2], contrast, Scene::Spot, par)?;
     let track = drift(n, length, 0, seed);
     let frames = crystal.frames(&track, electrons, seed, par)?;
-    let methods = [
-        ("amplitude filter", DriftMethod::AmplitudeFilter, 1),
-        ("cross-correlation", DriftMethod::CrossCorrelation, 1),
-        ("cross-correlation, 5 merged", DriftMethod::CrossCorrelation, 5),
-        ("cross-correlation, 10 merged", DriftMethod::CrossCorrelation, 10),
-        ("cross-correlation, 20 merged", DriftMethod::CrossCorrelation, 20),
-        ("phase correlation", DriftMethod::PhaseCorrelation, 1),
-        ("phase correlation, 10 merged", DriftMethod::PhaseCorrelation, 10),
+    // Correlation as it is practised: the search is limited to what drift is expected, or from sum to sum to less than half a lattice vector (12.7 pixels).
+    let (whole, near) = (length + 2.0, 5.0);
+    let references = [
+        ("with the first", CorrelationReference::First, whole),
+        ("with the first, near the last place", CorrelationReference::FirstNearby, near),
+        ("with the one before", CorrelationReference::Previous, near),
     ];
+    let mut methods =
+        vec![("amplitude filter".to_string(), DriftMethod::AmplitudeFilter, 1, CorrelationReference::First, 40.0)];
+    for (name, method) in
+        [("cross-correlation", DriftMethod::CrossCorrelation), ("phase correlation", DriftMethod::PhaseCorrelation)]
+    {
+        for merge in [1, 5, 10, 20] {
+            for (how, reference, reach) in references {
+                methods.push((format!("{name}, {merge} merged, {how}"), method, merge, reference, reach));
+            }
+        }
+    }
     let sums = AlignedSumParams { par: par.clone(), ..AlignedSumParams::default() };
     // The contrast of the spot: the pattern of the crystal about it is left out by comparing with sums of the same crystal without counting noise.
     let depth = |t: &[[f64; 2]]| -> Result<f64, Failure> {
@@ -121,13 +138,17 @@ fn merged(options: &Options, par: &Par) -> Result<(), Failure> {
     };
     let ideal = depth(&track)?;
     let mut rows = Vec::new();
-    for (name, method, merge) in methods {
-        let params = DriftParams { method, merge, par: par.clone(), ..DriftParams::default() };
+    for (name, method, merge, reference, max_shift) in methods {
+        let params = DriftParams { method, merge, reference, max_shift, par: par.clone(), ..DriftParams::default() };
         let found = align_frames(&frames, &params, &mut silent)?;
         let (modulo, rms) = (crystal.error(&found.track, &track, true), crystal.error(&found.track, &track, false));
         let left = depth(&found.track)? / ideal;
         eprintln!("{name}: {modulo:.3} px modulo the lattice, {rms:.3} px; {left:.2} of the spot");
-        rows.push(serde_json::json!({ "method": name, "rms_modulo_px": modulo, "rms_px": rms, "spot_left": left }));
+        // Height of the correlation's peak over its noise: n σ² √N.
+        let peak = electrons * merge as f64 * contrast * contrast * side as f64;
+        rows.push(serde_json::json!({
+            "method": name, "rms_modulo_px": modulo, "rms_px": rms, "spot_left": left, "max_shift_px": max_shift, "peak_deviations": peak,
+        }));
     }
     println!(
         "{}",

@@ -13,7 +13,6 @@ use exitwave::hrtem::{PowerSpectrum, PowerSpectrumParams, Thon, ThonFit, ThonPar
 use exitwave::optics::{Ctf, CtfParams};
 use exitwave::par::Par;
 use exitwave::render::{Axis, Cell, ColorMap, Guide, Image, Panel, Pixel, Plot, Range, Series};
-use exitwave::specimen::crystals;
 use exitwave::tensor::Tensor;
 use exitwave::units::{Energy, Length};
 use serde_json::json;
@@ -235,13 +234,15 @@ fn simulated(o: &Options, dose: f64, out: &Path, par: &Par) -> Result<(), Failur
     let film = simulate::counts(&simulate::mosaic(&images, 4, seed), &films[0].grid, 1, dose, seed, par)?;
     let fit = study::thon(cs, Length::ZERO, par)?.fit(&film)?;
 
-    let exit = simulate::crystal(&crystals::uio_66(), [0, 0, 1], [0, 1, 0], 0.4, simulate::THICKNESS, par)?;
+    let cases = study::cases(None, par)?;
+    let (case, exit) = (&cases[0], &cases[0].exit);
     let lens = simulate::lens(truth, cs, exit.thickness);
-    let image = simulate::image(&exit, &lens, par)?;
+    let image = simulate::image_of_all_orders(exit, &lens, par)?;
     let tiles = (500.0 / exit.grid.extent()[0].to_angstrom()).round() as usize;
     let counts = simulate::counts(&image, &exit.grid, tiles, dose, seed + 1, par)?;
     let cell = simulate::averaged(&counts, exit.grid.dims)?;
-    let c = study::correct(&exit, &cell, fit.defocus, cs, 0.5, par)?;
+    let noise = 1.0 / counts.as_slice().iter().map(|v| f64::from(*v)).sum::<f64>().sqrt();
+    let c = study::correct(case, &cell, fit.defocus, cs, noise, par)?;
 
     let pixel = exit.grid.sampling[0];
     let [_, width] = [counts.dims()[0], counts.dims()[1]];
@@ -272,7 +273,7 @@ fn simulated(o: &Options, dose: f64, out: &Path, par: &Par) -> Result<(), Failur
     panel.add(Cell::Plot(curve(&fit, [10.0, 1.7])));
     for (title, values) in [
         (format!("Wiener: r = {:.3}", r[2]), &c.wiener),
-        (format!("gradient: r = {:.3}", r[3]), &c.gradient),
+        (format!("positive density: r = {:.3}", r[4]), &c.density),
         ("projected potential, to 2 Å".into(), &c.truth),
     ] {
         let t = tiled(values);
@@ -288,7 +289,8 @@ fn simulated(o: &Options, dose: f64, out: &Path, par: &Par) -> Result<(), Failur
             "defocus_A": fit.defocus.to_angstrom(), "defocus_sigma_A": fit.defocus_sigma.to_angstrom(),
             "astigmatism_A": fit.astigmatism.to_angstrom(), "angle_deg": fit.angle.to_deg(), "quality": fit.quality,
             "confidence": fit.confidence, "error_A": (fit.defocus - truth).to_angstrom(),
-            "correlation": { "raw": r[0], "flipped": r[1], "wiener": r[2], "gradient": r[3] },
+            "correlation": { "raw": r[0], "flipped": r[1], "wiener": r[2], "gradient": r[3], "density": r[4] },
+            "density_chi2": c.chi2,
             "nonlinear": c.nonlinear, "png": png.display().to_string(),
         })
     );

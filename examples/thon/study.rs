@@ -3,12 +3,14 @@
 use std::path::Path;
 
 use exitwave::hrtem::{
-    Correction, CrystalFocus, CrystalFocusParams, CtfCorrection, CtfCorrectionParams, CtfGradient, CtfGradientParams,
-    FocusReflection, StrongFocus, StrongFocusParams, Thon, ThonParams, weak_phase,
+    Correction, CrystalFocus, CrystalFocusParams, CrystalPhase, CrystalPhaseParams, CtfCorrection, CtfCorrectionParams,
+    CtfGradient, CtfGradientParams, FocusReflection, PlaneGroupParams, PlaneLattice, PlaneReflection, PlaneReflections,
+    StrongFocus, StrongFocusParams, Thon, ThonParams, focus_reflections, impose_plane_group, rank_plane_groups,
+    weak_phase,
 };
 use exitwave::metrics::normalised_correlation;
 use exitwave::observe::silent;
-use exitwave::optics::{SourceAngle, interaction_parameter};
+use exitwave::optics::{CtfParams, SourceAngle, interaction_parameter};
 use exitwave::par::Par;
 use exitwave::rng;
 use exitwave::specimen::{Atoms, crystals};
@@ -104,15 +106,18 @@ fn amorphous(trials: u64, first: u64, dose: f64, par: &Par) -> Result<Vec<Value>
     Ok(rows)
 }
 
-/// A crystal of the study: its name, wave, lattice of the projection, finest spacing.
-struct Case {
-    name: &'static str,
-    exit: Exit,
-    basis: [[f64; 2]; 2],
-    k_max: f64,
+/// A crystal of the study: its name, wave, lattice of the projection, finest spacing; how far the phase is fitted, and from how many
+/// starts.
+pub struct Case {
+    pub name: &'static str,
+    pub exit: Exit,
+    pub basis: [[f64; 2]; 2],
+    pub k_max: f64,
+    pub reach: f64,
+    pub starts: usize,
 }
 
-fn cases(mil: Option<&Path>, par: &Par) -> Result<Vec<Case>, Failure> {
+pub fn cases(mil: Option<&Path>, par: &Par) -> Result<Vec<Case>, Failure> {
     let square = |e: &Exit| {
         let l = e.grid.extent().map(|l| l.to_angstrom());
         [[2.0 / l[0], 0.0], [0.0, 2.0 / l[1]]]
@@ -125,14 +130,14 @@ fn cases(mil: Option<&Path>, par: &Par) -> Result<Vec<Case>, Failure> {
     let l = b.grid.extent().map(|l| l.to_angstrom());
     let centred = [[1.0 / l[0], 1.0 / l[1]], [1.0 / l[0], -1.0 / l[1]]];
     let mut all = vec![
-        Case { name: "UiO-66 [001]", basis: square(&a), exit: a, k_max: 0.6 },
-        Case { name: "UiO-66 [110]", basis: centred, exit: b, k_max: 0.6 },
-        Case { name: "UiO-66 [110], 30 nm", basis: centred, exit: thick, k_max: 0.6 },
+        Case { name: "UiO-66 [001]", basis: square(&a), exit: a, k_max: 0.6, reach: 0.9, starts: 8 },
+        Case { name: "UiO-66 [110]", basis: centred, exit: b, k_max: 0.6, reach: 0.9, starts: 48 },
+        Case { name: "UiO-66 [110], 30 nm", basis: centred, exit: thick, k_max: 0.6, reach: 0.9, starts: 48 },
     ];
     if let Some(path) = mil {
         let atoms: Atoms = exitwave::io::cif::read(path)?.atoms()?;
         let c = simulate::crystal(&atoms, [0, 0, 1], [0, 1, 0], 0.5, t, par)?;
-        all.push(Case { name: "MIL-101 [001]", basis: square(&c), exit: c, k_max: 0.3 });
+        all.push(Case { name: "MIL-101 [001]", basis: square(&c), exit: c, k_max: 0.3, reach: 0.45, starts: 1 });
     }
     Ok(all)
 }
@@ -200,20 +205,72 @@ pub struct Corrected {
     pub truth: Tensor<f64>,
     pub raw: Tensor<f64>,
     pub wiener: Tensor<f64>,
-    pub gradient: Tensor<f64>,
-    pub numbers: [f64; 4],
+    pub density: Tensor<f64>,
+    pub numbers: [f64; 5],
     pub nonlinear: f64,
+    /// χ² of the density's images, and the next loss over its own.
+    pub chi2: f64,
+    pub next: Option<f64>,
 }
 
-/// Corrects one cell of a crystal's image.
+/// The phase of a crystal as a positive density, from the reflections of a cell's image, `sigma` their noise: below a spatial frequency,
+/// on the cell's grid.
+fn density(
+    case: &Case,
+    cell: &Tensor<f64>,
+    lens: &CtfParams,
+    band: f64,
+    sigma: f64,
+    par: &Par,
+) -> Result<(Tensor<f64>, f64, Option<f64>), Failure> {
+    let grid = &case.exit.grid;
+    let pixel = grid.sampling.map(|d| d.to_angstrom());
+    let found = simulate::coefficients(&cell.map(|v| *v as f32), pixel, case.basis, case.reach);
+    let [p, q] = case.basis;
+    let det = p[0] * q[1] - p[1] * q[0];
+    let lattice = PlaneLattice { origin: [0.0; 2], a: [q[1] / det, -q[0] / det], b: [-p[1] / det, p[0] / det] };
+    let one = |r: &FocusReflection| PlaneReflection { index: r.hk, f: r.f[0].conj(), sigma: sigma * 0.5f64.sqrt() };
+    let picture = PlaneReflections { lattice, mean: 1.0, list: found.iter().map(one).collect() };
+    let group = rank_plane_groups(&picture, &PlaneGroupParams { systematic: 0.05, ..Default::default() })?;
+    let picture = impose_plane_group(&picture, group.best())?;
+    let plan = CrystalPhase::new(CrystalPhaseParams {
+        lenses: vec![lens.clone()],
+        thickness: case.exit.thickness,
+        operations: group.best().setting.operations(),
+        starts: case.starts,
+        par: par.clone(),
+        ..Default::default()
+    })?;
+    let fit = plan.fit(&focus_reflections(&[picture.clone()], Length::angstrom(1.0))?)?;
+    let origin = picture.lattice.origin;
+    let [ny, nx] = grid.dims;
+    let mut out = vec![0.0; ny * nx];
+    for r in fit.phase.iter().filter(|r| r.k[0].hypot(r.k[1]) <= band) {
+        let turn = |n: usize, axis: usize| -> Vec<_> {
+            let at = |i: usize| (i as f64 * pixel[axis] - origin[axis]) * r.k[axis] * std::f64::consts::TAU;
+            (0..n).map(|i| exitwave::real::cis(at(i))).collect()
+        };
+        let (u, v) = (turn(ny, 0), turn(nx, 1));
+        for (row, u) in out.chunks_mut(nx).zip(&u) {
+            let f = r.f[0] * u * 2.0;
+            row.iter_mut().zip(&v).for_each(|(o, v)| *o += (f * v).re);
+        }
+    }
+    Ok((Tensor::from_vec(&[ny, nx], out)?, fit.chi2, fit.next))
+}
+
+/// Corrects one cell of a crystal's image, whose coefficients have the noise `noise`.
 pub fn correct(
-    exit: &Exit,
+    case: &Case,
     cell: &Tensor<f64>,
     defocus: Length,
     cs: Length,
-    band: f64,
+    noise: f64,
     par: &Par,
 ) -> Result<Corrected, Failure> {
+    let exit = &case.exit;
+    // Most of what there is of a framework lies below 0.5 1/Å.
+    let band = case.k_max.min(0.5);
     let sigma = interaction_parameter(Energy::kev(simulate::KEV));
     let phase: Vec<f64> = exit.potential.iter().map(|v| f64::from(*v) * sigma).collect();
     let truth = simulate::limited(&phase, &exit.grid, band)?;
@@ -239,33 +296,35 @@ pub fn correct(
     })?;
     let [ny, nx] = exit.grid.dims;
     let gradient = plan.run(&cell.clone().reshape(&[1, ny, nx])?, &wiener, &mut silent)?.phase;
-    let mut numbers = [0.0; 4];
-    for (n, image) in numbers.iter_mut().zip([&raw, &flipped, &wiener, &gradient]) {
+    let (density, chi2, next) = density(case, cell, &lens, band, noise, par)?;
+    let mut numbers = [0.0; 5];
+    for (n, image) in numbers.iter_mut().zip([&raw, &flipped, &wiener, &gradient, &density]) {
         *n = normalised_correlation(image.as_slice(), truth.as_slice())?;
     }
     let nonlinear = weak_phase(&truth, &lens, &exit.grid)?.nonlinear;
-    Ok(Corrected { truth, raw, wiener, gradient, numbers, nonlinear })
+    Ok(Corrected { truth, raw, wiener, density, numbers, nonlinear, chi2, next })
 }
 
-fn correction(all: &[Case], dose: f64, par: &Par) -> Result<Vec<Value>, Failure> {
+fn correction(all: &[Case], seed: u64, dose: f64, par: &Par) -> Result<Vec<Value>, Failure> {
     let mut rows = Vec::new();
     // Thirty nanometres are no projection; MIL-101 has its reflections below 0.3 1/Å.
     for case in all.iter().filter(|c| !c.name.ends_with("30 nm")) {
-        let band = case.k_max.min(0.5);
-        let extent = case.exit.grid.extent()[0].to_angstrom();
-        let tiles = (500.0 / extent).round() as usize;
+        let [ly, lx] = case.exit.grid.extent().map(|l| l.to_angstrom());
+        let tiles = (500.0 / ly).round() as usize;
+        let noise = 1.0 / (dose * ly * lx).sqrt() / tiles as f64;
         for (cs, nm) in [(1.2, 30.0), (1.2, 45.0), (1.2, 60.0), (1.2, 80.0), (0.0, 30.0), (0.0, 45.0), (0.0, 80.0)] {
             let lens = simulate::lens(Length::nm(nm), Length::mm(cs), case.exit.thickness);
-            let image = simulate::image(&case.exit, &lens, par)?;
+            let image = simulate::image_of_all_orders(&case.exit, &lens, par)?;
             let exact = image.map(|v| f64::from(*v));
-            let counts = simulate::counts(&image, &case.exit.grid, tiles, dose, 1, par)?;
-            for (what, cell) in [("noise-free", exact), ("averaged", simulate::averaged(&counts, case.exit.grid.dims)?)]
-            {
-                let c = correct(&case.exit, &cell, Length::nm(nm), Length::mm(cs), band, par)?;
-                let [raw, flipped, wiener, gradient] = c.numbers;
+            let counts = simulate::counts(&image, &case.exit.grid, tiles, dose, seed, par)?;
+            let averaged = simulate::averaged(&counts, case.exit.grid.dims)?;
+            for (what, cell, noise) in [("noise-free", exact, 1e-5), ("averaged", averaged, noise)] {
+                let c = correct(case, &cell, Length::nm(nm), Length::mm(cs), noise, par)?;
+                let [raw, flipped, wiener, gradient, density] = c.numbers;
                 let row = json!({
                     "case": format!("{} Cs {cs} mm {nm} nm {what}", case.name), "raw": raw, "flipped": flipped,
-                    "wiener": wiener, "gradient": gradient, "nonlinear": c.nonlinear,
+                    "wiener": wiener, "gradient": gradient, "density": density, "nonlinear": c.nonlinear, "chi2": c.chi2,
+                    "next": c.next,
                 });
                 println!("{row}");
                 rows.push(row);
@@ -285,6 +344,6 @@ pub fn run(trials: u64, seed: u64, dose: f64, which: &str, mil: Option<&Path>, p
     Ok(json!({
         "amorphous": if wanted("amorphous") { amorphous(trials, first, dose, par)? } else { none()? },
         "crystal": if wanted("crystal") { crystal(&all, trials, first, dose, par)? } else { none()? },
-        "correction": if wanted("correction") { correction(&all, dose, par)? } else { none()? },
+        "correction": if wanted("correction") { correction(&all, seed, dose, par)? } else { none()? },
     }))
 }

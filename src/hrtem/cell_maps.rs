@@ -4,6 +4,7 @@ use num_complex::Complex;
 
 use crate::error::Error;
 use crate::fft::{Fft2, frequency_index};
+use crate::hrtem::cell_edges::two_levels;
 use crate::hrtem::lattice_fold::LatticePhase;
 use crate::hrtem::plane_lattice::PlaneLattice;
 use crate::shape::checked_len;
@@ -116,28 +117,33 @@ impl CellBox {
     /// ```
     ///
     /// the edge of a crystal being a ray in its spectrum. Cells that few frames saw are left out.
-    pub fn template(&self, maps: &CellMaps, variance: [f64; 2], fft: &Fft2<f32>) -> CellTemplate {
+    pub fn template(&self, maps: &CellMaps, weight: [f64; 2], fft: &Fft2<f32>) -> CellTemplate {
         // A border that few frames saw would be noise.
         let enough = maps.count.iter().fold(0.0f32, |m, c| m.max(*c)) * 0.6;
         let known: Vec<bool> = maps.count.iter().map(|&c| c > 0.0 && c >= enough).collect();
         let seen = known.iter().filter(|k| **k).count().max(1) as f64;
         let noise: f64 = (0..self.len()).filter(|&i| known[i]).map(|i| 1.0 / f64::from(maps.count[i])).sum();
+        let levels = two_levels(self.size, maps, &known, weight);
         let mut value = vec![[0.0f32; 2]; self.len()];
         let mut mean = [0.0; 2];
         let (mut z, mut scratch) = (vec![C::default(); self.len()], vec![C::default(); fft.scratch_len()]);
-        for channel in 0..2 {
+        for channel in (0..2).filter(|&c| weight[c] > 0.0) {
             let each = |i: usize| maps.sum[i][channel] / maps.count[i];
             mean[channel] = (0..self.len()).filter(|&i| known[i]).map(|i| f64::from(each(i))).sum::<f64>() / seen;
-            let m = mean[channel] as f32;
-            z.iter_mut().enumerate().for_each(|(i, z)| *z = C::new(if known[i] { each(i) - m } else { 0.0 }, 0.0));
+            let level = |i: usize| levels[i][channel] as f32;
+            let rest = |i: usize| if known[i] { each(i) - level(i) } else { 0.0 };
+            z.iter_mut().enumerate().for_each(|(i, z)| *z = C::new(rest(i), 0.0));
             fft.forward(&mut z, &mut scratch);
-            let floor = (variance[channel] * noise).max(f64::MIN_POSITIVE) as f32;
+            let floor = (noise / weight[channel]).max(f64::MIN_POSITIVE) as f32;
             let power: Vec<f32> = z.iter().map(|z| z.norm_sqr() / floor).collect();
             for (z, g) in z.iter_mut().zip(gains(self.size, &power)) {
                 *z *= g;
             }
             fft.inverse(&mut z, &mut scratch);
-            value.iter_mut().zip(&z).for_each(|(v, z)| v[channel] = z.re);
+            let m = mean[channel] as f32;
+            for (i, v) in value.iter_mut().enumerate().filter(|(i, _)| known[*i]) {
+                v[channel] = level(i) - m + z[i].re;
+            }
         }
         CellTemplate { value, known, mean }
     }

@@ -1,10 +1,10 @@
-//! Drift by cross- or phase correlation of frames, or of sums of a few, with the first.
+//! Drift by cross- or phase correlation of frames, or of sums of a few, with the first or the one before.
 
 use num_complex::Complex;
 
 use crate::error::Error;
 use crate::hrtem::components::newton;
-use crate::hrtem::drift::{Drift, DriftMethod, DriftParams};
+use crate::hrtem::drift::{CorrelationReference, Drift, DriftMethod, DriftParams};
 use crate::hrtem::frame_spectra::{Annuli, FrameSpectra};
 use crate::observe::Stop;
 use crate::real::{cis, unit};
@@ -20,16 +20,25 @@ pub(super) struct Peak {
     pub deviation: f64,
 }
 
-/// The maximum of c(d) = Σ_k Re c_k e^{+2πi k·d} within `reach`, c being a half spectrum (ny, nx/2 + 1) of which `map` is the inverse transform.
+/// The maximum of c(d) = Σ_k Re c_k e^{+2πi k·d} within `reach` of `middle`, c being a half spectrum (ny, nx/2 + 1) of which `map` is the inverse transform.
 ///
 /// On whole pixels from the map, then by Newton's method on the sum itself, which is the trigonometric interpolant. `variance` is that of c(d) by noise
 /// where it is known, else that of the map is taken.
-pub(super) fn highest(c: &[C], map: &[f32], dims: [usize; 2], reach: f64, variance: Option<f64>) -> Peak {
+pub(super) fn highest(
+    c: &[C],
+    map: &[f32],
+    dims: [usize; 2],
+    middle: [f64; 2],
+    reach: f64,
+    variance: Option<f64>,
+) -> Peak {
     let [ny, nx] = dims;
     let signed = |i: usize, n: usize| if i > n / 2 { i as f64 - n as f64 } else { i as f64 };
+    // Half a pixel more, so that there is always one.
+    let near = |i: usize, n: usize, a: usize| (signed(i, n) - middle[a]).abs() <= reach + 0.5;
     let (mut best, mut at) = (f32::NEG_INFINITY, [0.0; 2]);
-    for y in (0..ny).filter(|&y| signed(y, ny).abs() <= reach) {
-        for x in (0..nx).filter(|&x| signed(x, nx).abs() <= reach) {
+    for y in (0..ny).filter(|&y| near(y, ny, 0)) {
+        for x in (0..nx).filter(|&x| near(x, nx, 1)) {
             if map[y * nx + x] > best {
                 (best, at) = (map[y * nx + x], [signed(y, ny), signed(x, nx)]);
             }
@@ -99,14 +108,14 @@ pub(super) fn in_band(annuli: &Annuli, i: usize, band: [f64; 2]) -> bool {
 }
 
 pub(super) fn run(source: &dyn FrameSource, params: &DriftParams) -> Result<Drift, Error> {
-    let extra = (source.frame_len() as u64).saturating_mul(4 * 4);
+    let extra = (source.frame_len() as u64).saturating_mul(5 * 4);
     let mut spectra = FrameSpectra::new(source, params.window, &params.par, params.limits, extra)?;
     let (n, dims, half) = (spectra.frames, spectra.dims, spectra.half);
     let annuli = Annuli::new(dims, 1.0);
     let reach = params.reach(dims);
     let len = dims[0] * half;
-    let mut reference: Vec<C> = Vec::new();
-    let mut group: Vec<C> = try_zeroed(len)?;
+    let (mut reference, mut group): (Vec<C>, Vec<C>) = (try_zeroed(len)?, try_zeroed(len)?);
+    let (mut c, mut work): (Vec<C>, Vec<C>) = (try_zeroed(len)?, try_zeroed(len)?);
     let (mut map, mut scratch): (Vec<f32>, Vec<C>) =
         (try_zeroed(dims[0] * dims[1])?, try_zeroed(spectra.fft.scratch_len())?);
     let fft = spectra.fft.clone();
@@ -124,25 +133,30 @@ pub(super) fn run(source: &dyn FrameSource, params: &DriftParams) -> Result<Drif
             if (f + 1) % params.merge != 0 && f + 1 != n {
                 continue;
             }
-            if reference.is_empty() {
-                reference = group.clone();
-                for (i, r) in reference.iter_mut().enumerate() {
-                    if i == 0 || !in_band(&annuli, i, params.band) {
-                        *r = C::default();
-                    } else {
-                        selected += 1;
-                    }
+            for (i, g) in group.iter_mut().enumerate() {
+                if i == 0 || !in_band(&annuli, i, params.band) {
+                    *g = C::default();
                 }
+            }
+            let Some(last) = peaks.last().map(|p: &Peak| p.d) else {
+                reference.copy_from_slice(&group);
+                selected = (1..len).filter(|&i| in_band(&annuli, i, params.band)).count();
                 peaks.push(Peak { d: [0.0; 2], height: f64::INFINITY, deviation: 0.0 });
                 continue;
-            }
-            let mut c: Vec<C> = reference.iter().zip(&group).map(|(r, g)| r.conj() * g).collect();
+            };
+            c.iter_mut().zip(reference.iter().zip(&group)).for_each(|(c, (r, g))| *c = r.conj() * g);
             if phase {
-                c.iter_mut().for_each(|z| *z = unit(*z));
-                reference.iter().zip(&mut c).filter(|(r, _)| r.norm_sqr() == 0.0).for_each(|(_, z)| *z = C::default());
+                c.iter_mut().filter(|z| z.norm_sqr() > 0.0).for_each(|z| *z = unit(*z));
             }
-            fft.inverse(&mut c.clone(), &mut map, &mut scratch);
-            peaks.push(highest(&c, &map, dims, reach, None));
+            work.copy_from_slice(&c);
+            fft.inverse(&mut work, &mut map, &mut scratch);
+            let middle = if params.reference == CorrelationReference::FirstNearby { last } else { [0.0; 2] };
+            let mut peak = highest(&c, &map, dims, middle, reach, None);
+            if params.reference == CorrelationReference::Previous {
+                peak.d = [last[0] + peak.d[0], last[1] + peak.d[1]];
+                reference.copy_from_slice(&group);
+            }
+            peaks.push(peak);
         }
         Ok(())
     })?;

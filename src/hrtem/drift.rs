@@ -27,13 +27,26 @@ pub enum DriftMethod {
     AmplitudeFilter,
     /// The amplitude filter as published: the filtered frames (amplitudes of the sum, phases of the frame) cross-correlated with the middle one, each for itself.
     FilteredPairs,
-    /// Every frame, or sum of [`DriftParams::merge`] frames, cross-correlated with the first.
+    /// Every frame, or sum of [`DriftParams::merge`] frames, cross-correlated with the first (or as [`DriftParams::reference`] says).
     CrossCorrelation,
     /// The same with every coefficient divided by its modulus.
     PhaseCorrelation,
     /// Every frame against the mean of all others, all coefficients weighted by their signal-to-noise ratio in rings, repeated; begins with the cross-correlation. For
     /// objects that are not periodic.
     MaximumLikelihood,
+}
+
+/// With what a frame, or sum of frames, is correlated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum CorrelationReference {
+    /// The first, searched as far as [`DriftParams::max_shift`].
+    #[default]
+    First,
+    /// The first, searched as far as [`DriftParams::max_shift`] about where the one before was found: with less than half a lattice vector, a slow drift does not change to a
+    /// neighbouring translation of a crystal.
+    FirstNearby,
+    /// The one before, searched as far as [`DriftParams::max_shift`]. The steps add up, and so do their errors.
+    Previous,
 }
 
 /// What decides between tracks that differ by lattice vectors.
@@ -53,7 +66,7 @@ pub enum LatticeAmbiguity {
 pub struct DriftParams {
     /// How.
     pub method: DriftMethod,
-    /// Largest drift from the middle frame along an axis (for the methods that correlate with the first frame: from the first) that is searched, pixels.
+    /// Largest drift from the middle frame along an axis (for cross- and phase correlation: from what [`DriftParams::reference`] says) that is searched, pixels.
     pub max_shift: f64,
     /// What is known of drift beforehand; of the amplitude filter.
     pub smooth: SmoothTrack,
@@ -65,6 +78,8 @@ pub struct DriftParams {
     pub band: [f64; 2],
     /// Frames summed before they are correlated; of cross- and phase correlation and of the start of maximum likelihood. The track between is linear.
     pub merge: usize,
+    /// What these sums are correlated with. The track is linear between them: over a crystal, their places have to be within half a lattice vector of each other.
+    pub reference: CorrelationReference,
     /// Taper towards the border; of cross- and phase correlation and maximum likelihood.
     pub window: Window,
     /// Most iterations.
@@ -86,6 +101,7 @@ impl Default for DriftParams {
             false_alarms: 0.1,
             band: [0.01, 0.5],
             merge: 1,
+            reference: CorrelationReference::default(),
             window: Window::CosineEdge(0.1),
             iterations: 10,
             par: Par::default(),

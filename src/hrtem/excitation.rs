@@ -25,6 +25,8 @@ const SEARCHED: usize = 160;
 const FINISHED: usize = 12;
 /// Minima nearer than this many standard deviations, or this slope (0.01°), are one.
 const SAME: (f64, f64) = (5.0, 1.7e-4);
+/// The largest share of the information that one pair is taken to hold.
+const LEVERAGE: f64 = 0.8;
 /// Mean deviance of a pair below which a fit leaves nothing but counting statistics.
 pub(crate) const COUNTING: f64 = 1.3;
 
@@ -490,26 +492,39 @@ fn finish(
     let (theta, value, iterations, stop) = minima[0];
     let nu = params.robustness;
     let (mut chi2, mut weight_sum, mut used) = (0.0, 0.0, 0);
-    let (mut info, mut scores) = ([[0.0; N]; N], [[0.0; N]; N]);
-    for pair in pairs {
-        let p = part(pair, &theta, lambda);
-        let weight = 1.0 / (1.0 + p.deviance / nu);
+    let mut info = [[0.0; N]; N];
+    let parts: Vec<(Part, f64)> = pairs
+        .iter()
+        .map(|pair| {
+            let p = part(pair, &theta, lambda);
+            let weight = 1.0 / (1.0 + p.deviance / nu);
+            (p, weight)
+        })
+        .collect();
+    for (p, weight) in &parts {
         if p.strength > 0.0 {
             used += 1;
             chi2 += weight * p.deviance;
             weight_sum += weight;
         }
+        (0..N).for_each(|k| (0..N).for_each(|l| info[k][l] += weight * p.information[k][l]));
+    }
+    let own = inverse(&info)?;
+    let mut scores = [[0.0; N]; N];
+    for (p, weight) in &parts {
+        // The fit bends towards a pair that says much: its score is what it would be without it, h the pair's share of the information.
+        let h: f64 = (0..N).map(|k| (0..N).map(|l| weight * p.information[k][l] * own[l][k]).sum::<f64>()).sum();
+        let grown = weight / (1.0 - h.clamp(0.0, LEVERAGE));
         for k in 0..N {
             for l in 0..N {
-                info[k][l] += weight * p.information[k][l];
                 // The score is minus half of the deviance's gradient.
-                scores[k][l] += 0.25 * weight * weight * p.gradient[k] * p.gradient[l];
+                scores[k][l] += 0.25 * grown * grown * p.gradient[k] * p.gradient[l];
             }
         }
     }
     // Strengths eliminate one of each pair's two numbers: a deviance of 1 a pair is expected.
     let deviance = if weight_sum > 0.0 { chi2 / weight_sum } else { 0.0 };
-    let mut covariance = inverse(&info)?.map(|row| row.map(|v| v * deviance.max(1.0)));
+    let mut covariance = own.map(|row| row.map(|v| v * deviance.max(1.0)));
     if let Some(measured) = sandwich(pairs, &theta, &covariance, &scores, lambda, nu)
         && measured[0][0] + measured[1][1] > covariance[0][0] + covariance[1][1]
     {
@@ -520,10 +535,18 @@ fn finish(
 
     // The minima by their likelihood; those of one tilt are one.
     let reach = (SAME.0 * sigma_phi.max(sigma_across).to_rad()).max(SAME.1);
+    // Other thicknesses that fit nearly as well, at nearly this tilt, are part of its uncertainty: the variance of a mixture.
+    let mass = |loss: f64| (-0.5 * (loss - value) / deviance.max(1.0)).exp();
+    let near = |t: &Theta| (t[0] - theta[0]).hypot(t[1] - theta[1]) <= reach;
+    let all: f64 = minima.iter().filter(|m| near(&m.0)).map(|m| mass(m.1)).sum();
+    for (t, loss, ..) in minima.iter().filter(|m| near(&m.0)) {
+        let d: Theta = std::array::from_fn(|k| t[k] - theta[k]);
+        (0..N).for_each(|k| (0..N).for_each(|l| covariance[k][l] += mass(*loss) / all * d[k] * d[l]));
+    }
+    let [sigma_phi, sigma_across] = along_and_across(&tilt, &covariance);
     let mut groups: Vec<([f64; 2], f64)> = Vec::new();
     for (t, loss, ..) in minima {
-        let mass = (-0.5 * (loss - value) / deviance.max(1.0)).exp();
-        let w = [t[0], t[1]];
+        let (mass, w) = (mass(*loss), [t[0], t[1]]);
         match groups.iter_mut().find(|g| (g.0[0] - w[0]).hypot(g.0[1] - w[1]) <= reach) {
             Some(group) => group.1 = group.1.max(mass),
             None => groups.push((w, mass)),

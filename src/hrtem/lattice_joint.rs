@@ -255,19 +255,19 @@ mod tests {
         assert_eq!(longest([0.0; 3]), [0.0; 2]);
     }
 
-    /// Thirty frames in three pieces between jumps, cells of 6.2 by 7.3 pixels with noise of one, brighter by 0.6 where `bright`.
-    fn with_scene<R>(bright: impl Fn([f64; 2]) -> bool, check: impl Fn(&Assembly<'_>) -> R) -> R {
+    /// Thirty frames in three pieces between jumps, cells of 6.2 by 7.3 pixels with noise of one; brighter by 0.6 and no crystal where `bright`.
+    fn with_scene<R>(seed: u64, bright: impl Fn([f64; 2]) -> bool, check: impl Fn(&Assembly<'_>) -> R) -> R {
         let lattice = PlaneLattice { origin: [0.0; 2], a: [0.0, 6.2], b: [7.3, 0.0] };
         let track: Vec<[f64; 2]> = (0..30).map(|f| [[0.0, 0.0], [9.0, -4.0], [3.0, 11.0]][f / 10]).collect();
         let grid = CellBox::new([300, 300], &lattice, &track, 20.0).unwrap();
-        let mut r = rng::stream(5, 0);
+        let mut r = rng::stream(5, seed);
         let mut frame = || -> Vec<[f32; 2]> {
             (0..grid.len())
                 .map(|i| {
                     let at = [i / grid.size[1], i % grid.size[1]];
                     let u = [0, 1].map(|a| (at[a] as i64 + grid.first[a]) as f64);
-                    let step = if bright(lattice.at(u)) { 0.6 } else { 0.0 };
-                    [(step + rng::normal(&mut r)) as f32, rng::normal(&mut r) as f32]
+                    let step = if bright(lattice.at(u)) { [0.6, 0.0] } else { [0.0, 0.3] };
+                    step.map(|v| (v + rng::normal(&mut r)) as f32)
                 })
                 .collect()
         };
@@ -279,6 +279,7 @@ mod tests {
     #[test]
     fn pieces_that_are_wrong_together_are_moved_together() {
         with_scene(
+            0,
             |r| r[0] > 150.0 && r[1] > 140.0,
             |all| {
                 let mut at: Vec<[i32; 2]> = (0..30).map(|f| if f < 10 { [0, 0] } else { [1, -1] }).collect();
@@ -293,14 +294,18 @@ mod tests {
 
     #[test]
     fn what_doubt_an_edge_leaves_lies_along_itself() {
-        with_scene(
-            |r| r[1] > 140.0,
-            |all| {
-                let pieces = all.verdicts(&[[0; 2]; 30]);
-                // Across it a tenth of a cell at most. Not every piece is flagged: noise of the template can look like evidence (docs/drift.md, Limits).
-                assert!(pieces.iter().all(|p| p.doubt[1].abs() < 0.6), "{pieces:?}");
-                assert!(pieces.iter().any(|p| p.confidence < 0.9 && p.doubt[0].abs() > 3.6), "{pieces:?}");
-            },
-        );
+        for seed in 0..6 {
+            with_scene(
+                seed,
+                |r| r[1] > 140.0,
+                |all| {
+                    for p in all.verdicts(&[[0; 2]; 30]) {
+                        // Across it a tenth of a cell at most.
+                        assert!(p.doubt[1].abs() < 0.6, "{seed} {p:?}");
+                        assert!(p.confidence < 0.9 && p.doubt[0].abs() > 3.6, "{seed} {p:?}");
+                    }
+                },
+            );
+        }
     }
 }

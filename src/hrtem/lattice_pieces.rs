@@ -136,10 +136,6 @@ impl<'a> Assembly<'a> {
         })
     }
 
-    fn variance(&self) -> [f64; 2] {
-        self.weight.map(|w| if w > 0.0 { 1.0 / w } else { 1.0 })
-    }
-
     pub(super) fn moved(&self, f: usize, r: [i32; 2]) -> [f64; 2] {
         let d = self.lattice.at(r.map(f64::from));
         [self.track[f][0] + d[0], self.track[f][1] + d[1]]
@@ -193,7 +189,7 @@ impl<'a> Assembly<'a> {
 
     /// What is expected where these maps were seen.
     pub(super) fn template_of(&self, sum: &CellMaps) -> CellTemplate {
-        self.grid.template(sum, self.variance(), &self.fft)
+        self.grid.template(sum, self.weight, &self.fft)
     }
 
     /// Log-likelihoods of the vectors for some maps of `m` frames against a template of `n`: that has noise of its own.

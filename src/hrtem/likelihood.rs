@@ -109,7 +109,7 @@ pub(super) fn run(source: &dyn FrameSource, params: &DriftParams, observe: Obser
                 }
                 work.copy_from_slice(&c);
                 fft.inverse(&mut work, &mut map, &mut scratch);
-                let peak = highest(&c, &map, dims, reach, Some(variance));
+                let peak = highest(&c, &map, dims, [0.0; 2], reach, Some(variance));
                 change = change.max((peak.d[0] - old[f][0]).hypot(peak.d[1] - old[f][1]));
                 track[f] = peak.d;
                 quality[f] = (confidence(peak.height, (2.0 * reach + 1.0).powi(2)), peak.deviation);

@@ -15,7 +15,7 @@
 //! [`critical_dose`]); [`sum_quality`] says what was won.
 //!
 //! **Defocus and CTF** (`docs/ctf_fit.md`, `docs/ctf_correction.md`): [`PowerSpectrum`] and [`Thon`] for amorphous content, [`CrystalFocus`] and [`StrongFocus`] from a
-//! crystal's reflections alone, both with their alternatives; [`CtfCorrection`] and [`CtfGradient`]; [`weak_phase`].
+//! crystal's reflections alone, both with their alternatives; [`CtfCorrection`] and [`CtfGradient`]; [`CrystalPhase`], the projected potential of a strong crystal; [`weak_phase`].
 //!
 //! **Exit waves** (`docs/exit_wave.md`): [`FocalSeries`], the images of one wave at several foci, and its gradient
 //! [`FocalSeriesFunction`]; [`restore_linear`], the linear restoration; [`ExitWave`], maximum likelihood with registration and
@@ -31,6 +31,7 @@
 
 mod aligned_sum;
 mod amplitude_filter;
+mod cell_edges;
 mod cell_maps;
 mod combine_zones;
 mod components;
@@ -39,6 +40,7 @@ mod correlation_track;
 mod critical_dose;
 mod crystal_factors;
 mod crystal_focus;
+mod crystal_phase;
 mod ctf_correct;
 mod ctf_gradient;
 mod dose_weight;
@@ -97,10 +99,11 @@ pub use contrast::contrast_transfer;
 pub use critical_dose::{Fading, critical_dose};
 pub use crystal_factors::{crystal_factors, crystal_reflections};
 pub use crystal_focus::{CrystalFocus, CrystalFocusFit, CrystalFocusParams, FocusReflection, Registration};
+pub use crystal_phase::{CrystalPhase, CrystalPhaseFit, CrystalPhaseParams, focus_reflections};
 pub use ctf_correct::{Correction, CtfCorrection, CtfCorrectionParams};
 pub use ctf_gradient::{CtfGradient, CtfGradientParams, CtfGradientResult};
 pub use dose_weight::{FrameWeights, ReflectionFading, critical_exposure, reflection_fading};
-pub use drift::{Drift, DriftMethod, DriftParams, LatticeAmbiguity, align_frames};
+pub use drift::{CorrelationReference, Drift, DriftMethod, DriftParams, LatticeAmbiguity, align_frames};
 pub use excitation::{ExcitationFit, ExcitationParams, FriedelPair, Strengths, cramer_rao, fit_excitation};
 pub use exit_wave::{
     ExitWave, ExitWaveParams, ExitWaveResult, ExitWaveStage, ExitWaveState, FocalFreedom, FocalRegistration,

@@ -6,8 +6,10 @@ use num_complex::Complex;
 
 use crate::error::Error;
 use crate::fft::{Fft2, frequency_index};
-use crate::optics::{LensNumbers, LensTransfer};
+use crate::hrtem::plane_groups::PlaneOperation;
+use crate::optics::{Aberration, Ctf, CtfParams, FocalSpread, LensNumbers, LensTransfer};
 use crate::real::cis;
+use crate::units::Length;
 
 type C = Complex<f64>;
 
@@ -35,6 +37,7 @@ pub(crate) struct PhaseObject {
 pub(crate) struct PhaseSeries {
     object: PhaseObject,
     fft: Fft2<f64>,
+    dims: [usize; 2],
     /// Place of h and of −h on the grid, of every reflection.
     at: Vec<[usize; 2]>,
     hk: Vec<[f64; 2]>,
@@ -54,7 +57,10 @@ const SHIFT: f64 = 0.02;
 
 /// The lens of every image on the grid.
 pub(crate) struct SeriesLens {
+    /// Images slowest, then the lenses whose intensities make one up.
     transfer: Vec<C>,
+    /// Weights of these.
+    weights: Vec<f64>,
     start: Vec<[f64; 2]>,
 }
 
@@ -64,10 +70,13 @@ pub(crate) struct SeriesWork {
     before: Vec<Vec<C>>,
     wave: Vec<C>,
     grating: Vec<C>,
-    phase: Vec<C>,
+    /// The phase, its imaginary part 0; after a misfit its gradient.
+    pub phase: Vec<C>,
     image: Vec<C>,
     intensity: Vec<C>,
     back: Vec<C>,
+    /// One a reflection: the gradient by M.
+    back_of: Vec<C>,
     scratch: Vec<C>,
 }
 
@@ -106,6 +115,7 @@ impl PhaseSeries {
         Ok(PhaseSeries {
             object,
             fft,
+            dims,
             at,
             hk: hk.iter().map(|h| h.map(f64::from)).collect(),
             data: data.iter().flatten().copied().collect(),
@@ -132,6 +142,7 @@ impl PhaseSeries {
             image: zero(),
             intensity: zero(),
             back: zero(),
+            back_of: vec![C::default(); self.hk.len()],
             scratch: vec![C::default(); self.fft.scratch_len()],
         }
     }
@@ -151,7 +162,92 @@ impl PhaseSeries {
                     .map(|(k, pass)| if pass.norm_sqr() > 0.0 { lens.at(&p, *k) } else { C::default() }),
             );
         }
-        SeriesLens { transfer, start: start.to_vec() }
+        SeriesLens { transfer, weights: vec![1.0], start: start.to_vec() }
+    }
+
+    /// The lenses for the last slice, from lenses whose focus is that of the specimen's middle: one each, its spread of focus an
+    /// envelope, or as many foci as there are `nodes` (in standard deviations of the spread, weight).
+    pub fn lens_of(&self, lenses: &[CtfParams], nodes: &[(f64, f64)]) -> Result<SeriesLens, Error> {
+        let n = self.object.slices as f64;
+        let lower = 0.5 * self.object.thickness * (1.0 - 1.0 / n);
+        let mut transfer = Vec::with_capacity(lenses.len() * nodes.len() * self.k.len());
+        for lens in lenses {
+            let spread = lens.focal_spread.to_rms().to_angstrom();
+            for (x, _) in nodes {
+                let mut lens = lens.clone();
+                lens.aberrations[Aberration::C10].c += Length::angstrom(spread * x - lower);
+                if nodes.len() > 1 {
+                    lens.focal_spread = FocalSpread::rms(Length::ZERO);
+                }
+                let ctf = Ctf::new(&lens)?;
+                let at = |(k, pass): (&[f64; 2], &C)| match pass.norm_sqr() > 0.0 {
+                    true => ctf.at(*k, [1e-3; 2]),
+                    false => C::default(),
+                };
+                transfer.extend(self.k.iter().zip(&self.propagator).map(at));
+            }
+        }
+        let weights = nodes.iter().map(|n| n.1).collect();
+        Ok(SeriesLens { transfer, weights, start: vec![[0.0; 2]; lenses.len()] })
+    }
+
+    /// Fourier coefficients of a Gaussian of unit weight.
+    pub fn blob(&self, width: f64) -> Vec<f64> {
+        let at = |(k, pass): (&[f64; 2], &C)| {
+            let k2 = k[0] * k[0] + k[1] * k[1];
+            if pass.norm_sqr() > 0.0 { (-2.0 * PI * PI * width * width * k2).exp() } else { 0.0 }
+        };
+        self.k.iter().zip(&self.propagator).map(at).collect()
+    }
+
+    /// `w.phase` times a filter in Fourier space.
+    pub fn filter(&self, filter: &[f64], w: &mut SeriesWork) {
+        self.fft.forward(&mut w.phase, &mut w.scratch);
+        w.phase.iter_mut().zip(filter).for_each(|(p, f)| *p *= f);
+        self.fft.inverse(&mut w.phase, &mut w.scratch);
+    }
+
+    /// `w.phase` from coefficients.
+    pub fn set_phase(&self, a: &[C], w: &mut SeriesWork) {
+        w.phase.fill(C::default());
+        let n = self.fft.len() as f64;
+        for (a, at) in a.iter().zip(&self.at) {
+            w.phase[at[0]] += a * n;
+            w.phase[at[1]] += a.conj() * n;
+        }
+        self.fft.inverse(&mut w.phase, &mut w.scratch);
+    }
+
+    /// The coefficients of `w.phase`.
+    pub fn take_phase(&self, w: &mut SeriesWork) -> Vec<C> {
+        self.fft.forward(&mut w.phase, &mut w.scratch);
+        let n = self.fft.len() as f64;
+        self.at.iter().map(|at| w.phase[at[0]] / n).collect()
+    }
+
+    /// `w.phase` with the symmetry of a plane group: Z(h) ← mean of e^{−2πi h·t} Z(hR), the conjugate of the crystallographers' F.
+    pub fn symmetrise(&self, operations: &[PlaneOperation], w: &mut SeriesWork) {
+        if operations.is_empty() {
+            return;
+        }
+        let [ny, nx] = self.dims;
+        self.fft.forward(&mut w.phase, &mut w.scratch);
+        for (i, out) in w.back.iter_mut().enumerate() {
+            let h = [frequency_index(i / nx, ny) as i32, frequency_index(i % nx, nx) as i32];
+            *out = C::default();
+            for o in operations {
+                let g = o.reflection(h);
+                // What has no place on the grid is beyond what is passed.
+                if 2 * g[0].unsigned_abs() as usize >= ny || 2 * g[1].unsigned_abs() as usize >= nx {
+                    continue;
+                }
+                let at = g[0].rem_euclid(ny as i32) as usize * nx + g[1].rem_euclid(nx as i32) as usize;
+                *out += w.phase[at] * cis(-TAU * o.turns(h)) / operations.len() as f64;
+            }
+        }
+        w.phase.copy_from_slice(&w.back);
+        self.fft.inverse(&mut w.phase, &mut w.scratch);
+        w.phase.iter_mut().for_each(|p| p.im = 0.0);
     }
 
     /// Variables of a phase with coefficients `a`, shifts at their start.
@@ -171,8 +267,6 @@ impl PhaseSeries {
     /// L, its gradient, and Σ |M − F|².
     pub fn evaluate(&self, lens: &SeriesLens, x: &[f64], g: &mut [f64], w: &mut SeriesWork) -> (f64, f64) {
         let (count, n) = (self.hk.len(), self.fft.len());
-        let kappa = C::new(-self.object.amplitude, (1.0 - self.object.amplitude.powi(2)).sqrt());
-        let step = kappa / self.object.slices as f64;
         // The phase, times n because the inverse transform divides by it.
         w.phase.fill(C::default());
         let mut prior = 0.0;
@@ -184,6 +278,35 @@ impl PhaseSeries {
             w.phase[self.at[i][1]] += a.conj();
         }
         self.fft.inverse(&mut w.phase, &mut w.scratch);
+
+        let shifts = self.shifts(lens, x);
+        let mut own = vec![[0.0; 2]; self.images];
+        let (misfit, left) = self.misfit(lens, &shifts, &mut own, w);
+        for (j, d) in own.iter().enumerate().skip(1) {
+            (0..2).for_each(|a| g[2 * count + 2 * (j - 1) + a] = SHIFT * d[a]);
+        }
+
+        self.fft.forward(&mut w.phase, &mut w.scratch);
+        for i in 0..count {
+            let d = w.phase[self.at[i][0]];
+            g[2 * i] = 2.0 * self.prior[i] * d.re + 2.0 * x[2 * i];
+            g[2 * i + 1] = 2.0 * self.prior[i] * d.im + 2.0 * x[2 * i + 1];
+        }
+        (misfit + prior, left)
+    }
+
+    /// Σ |M − F|²/v and Σ |M − F|² of the phase in `w.phase`, which receives the gradient of the first; `own` that by
+    /// the shifts.
+    pub fn misfit(
+        &self,
+        lens: &SeriesLens,
+        shifts: &[[f64; 2]],
+        own: &mut [[f64; 2]],
+        w: &mut SeriesWork,
+    ) -> (f64, f64) {
+        let (count, n) = (self.hk.len(), self.fft.len());
+        let kappa = C::new(-self.object.amplitude, (1.0 - self.object.amplitude.powi(2)).sqrt());
+        let step = kappa / self.object.slices as f64;
         w.grating.iter_mut().zip(&w.phase).for_each(|(t, p)| *t = (step * p.re).exp());
 
         w.wave.fill(C::new(1.0, 0.0));
@@ -198,21 +321,23 @@ impl PhaseSeries {
         }
 
         // The images; `wave` is the spectrum behind the last slice, `back` the gradient by it.
-        let shifts = self.shifts(lens, x);
         w.back.fill(C::default());
-        g.fill(0.0);
+        let foci = lens.weights.len();
         let (mut misfit, mut left) = (0.0, 0.0);
         for j in 0..self.images {
-            let transfer = &lens.transfer[j * n..(j + 1) * n];
-            w.image.iter_mut().zip(&w.wave).zip(transfer).for_each(|((i, z), t)| *i = z * t);
-            self.fft.inverse(&mut w.image, &mut w.scratch);
-            w.intensity.iter_mut().zip(&w.image).for_each(|(i, z)| *i = C::new(z.norm_sqr(), 0.0));
+            let transfer = &lens.transfer[j * n * foci..(j + 1) * n * foci];
+            w.intensity.fill(C::default());
+            w.image.resize(n * foci, C::default());
+            for ((t, z), weight) in transfer.chunks(n).zip(w.image.chunks_mut(n)).zip(&lens.weights) {
+                z.iter_mut().zip(&w.wave).zip(t).for_each(|((i, z), t)| *i = z * t);
+                self.fft.inverse(z, &mut w.scratch);
+                w.intensity.iter_mut().zip(&*z).for_each(|(i, z)| i.re += weight * z.norm_sqr());
+            }
             self.fft.forward(&mut w.intensity, &mut w.scratch);
             let mean = w.intensity[0].re / n as f64;
             // c_h = ∂L/∂M: where the intensity's spectrum is read it is replaced by what goes back.
             let mut along = 0.0;
-            let mut own = [0.0; 2];
-            let mut c = vec![C::default(); count];
+            own[j] = [0.0; 2];
             for i in 0..count {
                 let h = self.hk[i];
                 let turn = cis(-TAU * (h[0] * shifts[j][0] + h[1] * shifts[j][1]));
@@ -220,24 +345,24 @@ impl PhaseSeries {
                 let r = m * turn - self.data[j * count + i];
                 left += r.norm_sqr();
                 misfit += self.weight[i] * r.norm_sqr();
-                c[i] = r.conj() * turn * self.weight[i];
-                let cm = c[i] * m;
+                let c = r.conj() * turn * self.weight[i];
+                let cm = c * m;
                 along += cm.re;
                 // ∂(M turn)/∂u = −2πi h M turn; 2 Re of c M times that.
-                own = [0, 1].map(|a| own[a] + 2.0 * TAU * h[a] * cm.im);
-            }
-            if j > 0 {
-                (0..2).for_each(|a| g[2 * count + 2 * (j - 1) + a] = SHIFT * own[a]);
+                own[j] = [0, 1].map(|a| own[j][a] + 2.0 * TAU * h[a] * cm.im);
+                w.back_of[i] = c;
             }
             w.intensity.fill(C::default());
-            c.iter().zip(&self.at).for_each(|(c, at)| w.intensity[at[0]] += c);
+            w.back_of.iter().zip(&self.at).for_each(|(c, at)| w.intensity[at[0]] += c);
             w.intensity[0] -= along;
             self.fft.forward(&mut w.intensity, &mut w.scratch);
             // ∂L/∂I = 2 Re(…)/(n Î(0)), and z̄ receives that times z.
             let scale = 2.0 / (n as f64 * mean);
-            w.image.iter_mut().zip(&w.intensity).for_each(|(z, d)| *z *= scale * d.re);
-            self.fft.forward(&mut w.image, &mut w.scratch);
-            w.back.iter_mut().zip(&w.image).zip(transfer).for_each(|((b, z), t)| *b += t.conj() * z);
+            for ((t, z), weight) in transfer.chunks(n).zip(w.image.chunks_mut(n)).zip(&lens.weights) {
+                z.iter_mut().zip(&w.intensity).for_each(|(z, d)| *z *= scale * weight * d.re);
+                self.fft.forward(z, &mut w.scratch);
+                w.back.iter_mut().zip(&*z).zip(t).for_each(|((b, z), t)| *b += t.conj() * z);
+            }
         }
 
         // Back through the slices; `phase` collects ∂L/∂φ. The adjoint of F⁻¹ P F is F⁻¹ P̄ F.
@@ -253,13 +378,7 @@ impl PhaseSeries {
                 *b *= t.conj();
             }
         }
-        self.fft.forward(&mut w.phase, &mut w.scratch);
-        for i in 0..count {
-            let d = w.phase[self.at[i][0]];
-            g[2 * i] = 2.0 * self.prior[i] * d.re + 2.0 * x[2 * i];
-            g[2 * i + 1] = 2.0 * self.prior[i] * d.im + 2.0 * x[2 * i + 1];
-        }
-        (misfit + prior, left)
+        (misfit, left)
     }
 }
 
@@ -276,9 +395,8 @@ fn smooth(mut n: usize) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::optics::{Aberrations, Coherence, FocalSpread, SourceAngle};
+    use crate::optics::{Aberrations, Coherence, SourceAngle};
     use crate::rng;
-    use crate::units::Length;
 
     #[test]
     fn the_gradient_is_that_of_finite_differences() {
@@ -317,6 +435,43 @@ mod tests {
             let h = 1e-3;
             let difference = (8.0 * (at(h) - at(-h)) - (at(2.0 * h) - at(-2.0 * h))) / (12.0 * h);
             assert!((difference - g[i]).abs() < 1e-7 * g[i].abs().max(1.0), "{i}: {difference} {}", g[i]);
+        }
+    }
+
+    #[test]
+    fn what_is_symmetrised_has_the_symmetry() {
+        let mut r = rng::stream(5, 0);
+        let object = PhaseObject { lambda: 0.0197, thickness: 9.0, slices: 1, amplitude: 0.0 };
+        let hk = [[1, 0], [0, 1], [2, 1], [1, 2], [2, -1], [1, -2]];
+        let basis = [[0.1, 0.0], [0.0, 0.1]];
+        let series =
+            PhaseSeries::new(object, basis, &hk, &[vec![C::default(); 6]], vec![1.0; 6], vec![1.0; 6]).unwrap();
+        // p4 about (¼, 0): x ↦ R(x − x₀) + x₀.
+        let mut rotation = [[1, 0], [0, 1]];
+        let operations: Vec<PlaneOperation> = (0..4)
+            .map(|_| {
+                rotation = [[-rotation[1][0], -rotation[1][1]], rotation[0]];
+                let o = PlaneOperation { rotation, translation: [0.0; 2] };
+                let moved = o.apply([0.25, 0.0]);
+                PlaneOperation { translation: [0.25 - moved[0], -moved[1]], ..o }
+            })
+            .collect();
+        let mut w = series.work();
+        w.phase.iter_mut().for_each(|p| *p = C::new(rng::normal(&mut r), 0.0));
+        series.filter(&series.blob(2.0), &mut w);
+        series.symmetrise(&operations, &mut w);
+        let a = series.take_phase(&mut w);
+        let at = |h: [i32; 2]| match hk.iter().position(|g| *g == h) {
+            Some(i) => a[i],
+            None => a[hk.iter().position(|g| g.map(|i| -i) == h).unwrap()].conj(),
+        };
+        assert!(a.iter().all(|a| a.norm() > 1e-6));
+        for (h, a) in hk.iter().zip(&a) {
+            for o in &operations {
+                // F = ā: F(h) = e^{2πi h·t} F(hR).
+                let other = cis(TAU * o.turns(*h)) * at(o.reflection(*h)).conj();
+                assert!((a.conj() - other).norm() < 1e-12, "{h:?} {a} {other}");
+            }
         }
     }
 }

@@ -319,14 +319,14 @@ impl StrongFocus {
 }
 
 /// One reflection of each Friedel pair, without the direct beam.
-fn one_of_each_pair(reflections: &[FocusReflection]) -> Vec<FocusReflection> {
+pub(super) fn one_of_each_pair(reflections: &[FocusReflection]) -> Vec<FocusReflection> {
     let mut seen = std::collections::BTreeSet::new();
     let half = |h: [i32; 2]| if h < [0, 0] { h.map(|x| -x) } else { h };
     reflections.iter().filter(|r| r.hk != [0, 0] && seen.insert(half(r.hk))).cloned().collect()
 }
 
 /// The reciprocal vectors, by least squares: k = h b₀ + l b₁.
-fn basis_of(reflections: &[FocusReflection]) -> Result<[[f64; 2]; 2], Error> {
+pub(super) fn basis_of(reflections: &[FocusReflection]) -> Result<[[f64; 2]; 2], Error> {
     let (mut m, mut r) = ([0.0; 3], [[0.0; 2]; 2]);
     for f in reflections {
         let h = f.hk.map(f64::from);
@@ -343,7 +343,7 @@ fn basis_of(reflections: &[FocusReflection]) -> Result<[[f64; 2]; 2], Error> {
 }
 
 /// The mean of |F|² over images and reflections of about the same |k|, noise taken off.
-fn mean_power(reflections: &[FocusReflection]) -> Vec<f64> {
+pub(super) fn mean_power(reflections: &[FocusReflection]) -> Vec<f64> {
     let k: Vec<f64> = reflections.iter().map(|r| r.k[0].hypot(r.k[1])).collect();
     let width = SMOOTH * k.iter().fold(0.0f64, |a, b| a.max(*b));
     let own: Vec<f64> =

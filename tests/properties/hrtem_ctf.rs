@@ -2,9 +2,10 @@
 
 use exitwave::fft::{Fft2, frequencies};
 use exitwave::hrtem::{
-    Correction, CrystalFocus, CrystalFocusParams, CtfCorrection, CtfCorrectionParams, CtfGradient, CtfGradientParams,
-    FocusReflection, PowerSpectrum, PowerSpectrumParams, Registration, StrongFocus, StrongFocusParams, Thon,
-    ThonParams, Tiles, contrast_transfer, weak_phase,
+    Correction, CrystalFocus, CrystalFocusParams, CrystalPhase, CrystalPhaseParams, CtfCorrection, CtfCorrectionParams,
+    CtfGradient, CtfGradientParams, FocusReflection, PlaneLattice, PowerSpectrum, PowerSpectrumParams,
+    ReflectionsParams, Registration, StrongFocus, StrongFocusParams, Thon, ThonParams, Tiles, contrast_transfer,
+    focus_reflections, measure_reflections, weak_phase,
 };
 use exitwave::metrics::normalised_correlation;
 use exitwave::multislice::{Averaging, HrtemImage};
@@ -349,4 +350,121 @@ fn senseless_parameters_are_errors() {
             .is_err()
     );
     assert!(CtfGradient::new(CtfGradientParams { lenses: Vec::new(), ..CtfGradientParams::default() }).is_err());
+}
+
+/// Five columns of 1 to 3 rad at random in a cell of 10 × 12 Å, nothing symmetric: the phase, `[y, x]`, in pixels of ¼ Å.
+fn columns(seed: u64) -> ([usize; 2], Vec<f64>) {
+    let (dims, cell, width) = ([40usize, 48usize], [10.0, 12.0], 0.35);
+    let mut r = rng::stream(seed, 1);
+    let atoms: Vec<[f64; 3]> = (0..5)
+        .map(|_| [10.0 * rng::uniform(&mut r), 12.0 * rng::uniform(&mut r), 1.0 + 2.0 * rng::uniform(&mut r)])
+        .collect();
+    let value = |i: usize| {
+        let at = [(i / dims[1]) as f64 * 0.25, (i % dims[1]) as f64 * 0.25];
+        let one = |a: &[f64; 3]| {
+            let d = [0, 1].map(|j| (at[j] - a[j]) - cell[j] * ((at[j] - a[j]) / cell[j]).round());
+            a[2] * (-0.5 * (d[0] * d[0] + d[1] * d[1]) / (width * width)).exp()
+        };
+        atoms.iter().map(one).sum()
+    };
+    (dims, (0..dims[0] * dims[1]).map(value).collect())
+}
+
+/// From the pixels of an image of four by four cells to the phase in one, by way of its reflections: hand and origin are kept, and the
+/// answer is right where that of a linear image is not.
+#[test]
+fn a_strong_phase_follows_from_one_image() {
+    let mut linear_failed = 0;
+    for seed in 0..4 {
+        let (dims, phase) = columns(seed);
+        let grid = Grid { dims, sampling: [Length::angstrom(0.25); 2] };
+        let lens = CtfParams {
+            focal_spread: exitwave::optics::FocalSpread::rms(Length::nm(3.0)),
+            ..lens(25.0 + 5.0 * seed as f64, 0.0, 0.0, 0.0)
+        };
+        let wave: Vec<Complex<f64>> = phase.iter().map(|p| cis(*p)).collect();
+        let wave = Tensor::from_vec(&[1, dims[0], dims[1]], wave).unwrap();
+        let image = HrtemImage::<f64>::new(&lens, grid, Averaging::Envelope, Par::seq()).unwrap();
+        let image = image.images(&wave).unwrap();
+        let all = [4 * dims[0], 4 * dims[1]];
+        let tiled: Vec<f64> = (0..all[0] * all[1])
+            .map(|i| image.as_slice()[i / all[1] % dims[0] * dims[1] + i % all[1] % dims[1]])
+            .collect();
+        let lattice = PlaneLattice { origin: [0.0; 2], a: [dims[0] as f64, 0.0], b: [0.0, dims[1] as f64] };
+        let params = ReflectionsParams { highest: 0.225, par: Par::seq(), ..Default::default() };
+        let mut measured = measure_reflections(all, &tiled, &lattice, &params).unwrap();
+        // Without noise σ is what rounding leaves.
+        measured.list.iter_mut().for_each(|r| r.sigma = 1e-4);
+        let plan = CrystalPhase::new(CrystalPhaseParams {
+            lenses: vec![lens.clone()],
+            thickness: Length::angstrom(1.0),
+            slices: 1,
+            par: Par::seq(),
+            ..CrystalPhaseParams::default()
+        })
+        .unwrap();
+        let given = focus_reflections(&[measured.clone()], grid.sampling[0]).unwrap();
+        let fit = plan.fit(&given).unwrap();
+        let band = SpatialFrequency::per_angstrom(0.6);
+        let found = fit.plane_reflections(&lattice, band, 1.0).cell(dims).unwrap();
+        let limited = |values: &[f64]| {
+            let mut all = measured.clone();
+            let truth = measure_reflections(dims.map(|n| 4 * n), &tile(values, dims), &lattice, &params).unwrap();
+            all.list = truth.list.into_iter().filter(|r| given_k(&given, r.index) <= 0.6).collect();
+            all.mean = 0.0;
+            all.cell(dims).unwrap()
+        };
+        let truth = limited(&phase);
+        let correlation = normalised_correlation(found.as_slice(), truth.as_slice()).unwrap();
+        assert!(correlation > 0.97, "seed {seed}: {correlation}, {:?}", (fit.left, fit.chi2));
+        let wiener = CtfCorrection::<f64>::new(CtfCorrectionParams {
+            lens,
+            correction: Correction::Wiener { signal_to_noise: 10.0 },
+            grid,
+            ..CtfCorrectionParams::default()
+        })
+        .unwrap();
+        let image = image.reshape(&dims).unwrap();
+        let wiener = limited(wiener.apply(&image).unwrap().as_slice());
+        linear_failed += usize::from(normalised_correlation(wiener.as_slice(), truth.as_slice()).unwrap() < 0.9);
+    }
+    assert!(linear_failed >= 3, "{linear_failed}");
+}
+
+fn tile(values: &[f64], dims: [usize; 2]) -> Vec<f64> {
+    let width = 4 * dims[1];
+    (0..16 * values.len()).map(|i| values[i / width % dims[0] * dims[1] + i % width % dims[1]]).collect()
+}
+
+fn given_k(given: &[FocusReflection], index: [i32; 2]) -> f64 {
+    given.iter().find(|r| r.hk == index).map_or(f64::INFINITY, |r| r.k[0].hypot(r.k[1]))
+}
+
+#[test]
+fn a_phase_is_refused_for_reflections_that_cannot_be_used() {
+    let good = |hk: [i32; 2]| FocusReflection {
+        hk,
+        k: hk.map(|h| 0.1 * f64::from(h)),
+        f: vec![Complex::new(0.1, 0.0)],
+        sigma: 1e-3,
+    };
+    let plan = CrystalPhase::new(CrystalPhaseParams::default()).unwrap();
+    let all = [good([1, 0]), good([0, 1]), good([1, 1])];
+    assert!(plan.fit(&all).is_ok());
+    let spoilt = |f: &dyn Fn(&mut FocusReflection)| {
+        let mut all = all.to_vec();
+        f(&mut all[1]);
+        plan.fit(&all).is_err()
+    };
+    assert!(spoilt(&|r| r.sigma = 0.0) && spoilt(&|r| r.sigma = f64::NAN) && spoilt(&|r| r.f[0].re = f64::NAN));
+    assert!(spoilt(&|r| r.f.clear()) && spoilt(&|r| r.hk = [0, 100_000]) && spoilt(&|r| r.k[0] = f64::INFINITY));
+    assert!(plan.fit(&all[..1]).is_err() && plan.fit(&[]).is_err());
+    let params = |f: &dyn Fn(&mut CrystalPhaseParams)| {
+        let mut p = CrystalPhaseParams::default();
+        f(&mut p);
+        CrystalPhase::new(p).is_err()
+    };
+    assert!(params(&|p| p.lenses.clear()) && params(&|p| p.slices = 0) && params(&|p| p.starts = 0));
+    assert!(params(&|p| p.thickness = Length::ZERO) && params(&|p| p.share = 0.0) && params(&|p| p.sparsity = -1.0));
+    assert!(params(&|p| p.width = Length::angstrom(f64::NAN)) && params(&|p| p.tolerance = 1.0));
 }
