@@ -241,7 +241,7 @@ fn density(
         par: par.clone(),
         ..Default::default()
     })?;
-    let fit = plan.fit(&focus_reflections(&[picture.clone()], Length::angstrom(1.0))?)?;
+    let fit = plan.fit(&focus_reflections(std::slice::from_ref(&picture), Length::angstrom(1.0))?)?;
     let origin = picture.lattice.origin;
     let [ny, nx] = grid.dims;
     let mut out = vec![0.0; ny * nx];

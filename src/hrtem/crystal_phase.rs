@@ -323,7 +323,7 @@ impl CrystalPhase {
         let seen = linear.iter().map(|a| a.norm_sqr()).sum::<f64>();
         let rms = (2.0 * if seen > 0.0 { seen } else { 0.25 * contrast }).sqrt();
         let total: f64 = data.iter().flatten().map(|f| f.norm_sqr()).sum();
-        if !(rms > 0.0) {
+        if rms.is_nan() || rms <= 0.0 {
             return Err(Error::Data { what: "reflections that are all 0".into(), index: 0 });
         }
         let blob = series.blob(p.width.to_angstrom());
