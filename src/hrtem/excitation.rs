@@ -116,7 +116,8 @@ pub struct ExcitationFit {
     /// Standard deviation of the thickness as a fraction of it.
     pub spread: f64,
     /// Covariance of (w_y, w_x, ln T, ln ρ): H⁻¹ J H⁻¹ with the curvature H of the loss and the sum J of the pairs' squared
-    /// scores; inverse Fisher information, times `deviance` where that is above 1, where it says more.
+    /// scores, each without its own pull; inverse Fisher information, times `deviance` where that is above 1, where it says more; and the
+    /// scatter of other minima within five standard deviations.
     pub covariance: [[f64; N]; N],
     /// Probability that this is the right one of the minima that were found, times (1.3/`deviance`)⁴ where more than
     /// counting statistics is left. Below 0.9 the answer is doubtful.

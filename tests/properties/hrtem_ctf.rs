@@ -403,7 +403,7 @@ fn a_strong_phase_follows_from_one_image() {
             ..CrystalPhaseParams::default()
         })
         .unwrap();
-        let given = focus_reflections(&[measured.clone()], grid.sampling[0]).unwrap();
+        let given = focus_reflections(std::slice::from_ref(&measured), grid.sampling[0]).unwrap();
         let fit = plan.fit(&given).unwrap();
         let band = SpatialFrequency::per_angstrom(0.6);
         let found = fit.plane_reflections(&lattice, band, 1.0).cell(dims).unwrap();

@@ -44,12 +44,12 @@ fn the_amplitude_filter_reaches_the_bound_where_single_frames_cannot_be_correlat
 
 /// 0.04 electrons a pixel and no jump: a frame or a run of frames that takes a lattice vector is wrong. Coefficients beside a reflection that share a measured centre are not
 /// periodic with the lattice, and the sum over frames is drawn to a more compact track; reflections of one lattice are.
-/// 512² pixels of 0.5 electrons at a contrast of 0.05: a peak of n σ² √N = 0.64 standard deviations for single frames, 6.4 for ten merged.
+/// 512² pixels of 0.8 electrons at a contrast of 0.05: a peak of n σ² √N = 1.0 standard deviations for single frames, 10 for ten merged.
 #[test]
 fn ten_merged_frames_of_a_slow_drift_are_correlated_where_single_ones_are_not() {
     let crystal = Crystal::framework([512; 2], 0.05, Scene::Infinite);
     let track = drift(60, 5.0, 0, 3);
-    let frames = crystal.frames(&track, 0.5, 3, &Par::default()).unwrap();
+    let frames = crystal.frames(&track, 0.8, 3, &Par::default()).unwrap();
     for reference in [CorrelationReference::FirstNearby, CorrelationReference::Previous] {
         // Less than half a lattice vector.
         let of = |merge| DriftParams { reference, max_shift: 5.0, ..params(DriftMethod::CrossCorrelation, merge) };
