@@ -246,13 +246,14 @@ pub fn ad(
     if free.any() {
         // With unknown settings the coarse images are worth a second look, where shifts go before all others: a defocus would
         // rather take up what is a wrong shift.
-        let coarse: Vec<_> = std::iter::once(first).chain(all.iter().copied().filter(|s| s.binning > 1)).collect();
         let only = FreeSettings { shift: free.shift, ..FreeSettings::NONE };
-        all.insert(0, first);
-        all.iter_mut().for_each(|s| s.free = free);
-        if only.any() {
-            all = coarse.into_iter().map(|s| Stage { free: only, ..s }).chain(all.into_iter().skip(1)).collect();
-        }
+        let before: Vec<_> = if only.any() {
+            let coarse = all.iter().filter(|s| s.binning > 1);
+            std::iter::once(&first).chain(coarse).map(|s| Stage { free: only, ..*s }).collect()
+        } else {
+            vec![Stage { free, ..first }]
+        };
+        all = before.into_iter().chain(all.into_iter().map(|s| Stage { free, ..s })).collect();
     } else {
         // A coarse start is not always a good one: on all pixels the lowest loss decides again.
         let few = |stages: Vec<Stage>| Retrieval::new(RetrievalParams { stages, ..base.clone() });

@@ -10,6 +10,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use exitwave::hrtem::{PowerSpectrum, PowerSpectrumParams, Thon, ThonFit, ThonParams, Tiles, contrast_transfer};
+use exitwave::multislice::Averaging;
 use exitwave::optics::{Ctf, CtfParams};
 use exitwave::par::Par;
 use exitwave::render::{Axis, Cell, ColorMap, Guide, Image, Panel, Pixel, Plot, Range, Series};
@@ -230,14 +231,15 @@ fn simulated(o: &Options, dose: f64, out: &Path, par: &Par) -> Result<(), Failur
     let cs = Length::mm(o.get("cs-mm", 1.2)?);
     let films = study::films(par, 4)?;
     let lens = simulate::lens(truth, cs, Length::angstrom(simulate::THICKNESS));
-    let images = films.iter().map(|w| simulate::image(w, &lens, par)).collect::<Result<Vec<_>, _>>()?;
+    let images =
+        films.iter().map(|w| simulate::image(w, &lens, Averaging::Envelope, par)).collect::<Result<Vec<_>, _>>()?;
     let film = simulate::counts(&simulate::mosaic(&images, 4, seed), &films[0].grid, 1, dose, seed, par)?;
     let fit = study::thon(cs, Length::ZERO, par)?.fit(&film)?;
 
     let cases = study::cases(None, par)?;
     let (case, exit) = (&cases[0], &cases[0].exit);
     let lens = simulate::lens(truth, cs, exit.thickness);
-    let image = simulate::image_of_all_orders(exit, &lens, par)?;
+    let image = simulate::image(exit, &lens, simulate::ALL_ORDERS, par)?;
     let tiles = (500.0 / exit.grid.extent()[0].to_angstrom()).round() as usize;
     let counts = simulate::counts(&image, &exit.grid, tiles, dose, seed + 1, par)?;
     let cell = simulate::averaged(&counts, exit.grid.dims)?;

@@ -128,16 +128,12 @@ pub fn limited(image: &[f64], grid: &Grid, band: f64) -> Result<Tensor<f64>, Fai
     Ok(Tensor::from_vec(&grid.dims, z.iter().map(|z| z.re).collect())?)
 }
 
-/// The expected image of a wave from foci and beam directions whose images are added up: right to any order.
-pub fn image_of_all_orders(exit: &Exit, ctf: &CtfParams, par: &Par) -> Result<Tensor<f32>, Failure> {
-    let averaging = Averaging::Explicit { focus: 15, directions: 7 };
-    let lens = HrtemImage::<f32>::new(ctf, exit.grid, averaging, par.clone())?;
-    Ok(lens.images(&exit.wave)?.reshape(&exit.grid.dims)?)
-}
+/// Foci and beam directions whose images are added up: right to any order, where an envelope is to the first.
+pub const ALL_ORDERS: Averaging = Averaging::Explicit { focus: 15, directions: 7 };
 
 /// The expected image of a wave, 1 where there is no specimen.
-pub fn image(exit: &Exit, ctf: &CtfParams, par: &Par) -> Result<Tensor<f32>, Failure> {
-    let lens = HrtemImage::<f32>::new(ctf, exit.grid, Averaging::Envelope, par.clone())?;
+pub fn image(exit: &Exit, ctf: &CtfParams, averaging: Averaging, par: &Par) -> Result<Tensor<f32>, Failure> {
+    let lens = HrtemImage::<f32>::new(ctf, exit.grid, averaging, par.clone())?;
     Ok(lens.images(&exit.wave)?.reshape(&exit.grid.dims)?)
 }
 

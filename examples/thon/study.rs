@@ -9,6 +9,7 @@ use exitwave::hrtem::{
     weak_phase,
 };
 use exitwave::metrics::normalised_correlation;
+use exitwave::multislice::Averaging;
 use exitwave::observe::silent;
 use exitwave::optics::{CtfParams, SourceAngle, interaction_parameter};
 use exitwave::par::Par;
@@ -90,7 +91,10 @@ fn amorphous(trials: u64, first: u64, dose: f64, par: &Par) -> Result<Vec<Value>
                 let defocus = Length::nm(30.0 + 100.0 * rng::uniform(&mut r));
                 let mut lens = simulate::lens(defocus, cs, Length::angstrom(simulate::THICKNESS));
                 lens.aberrations.set_astigmatism(astigmatism * 0.5, Angle::deg(180.0 * rng::uniform(&mut r)));
-                let images = waves.iter().map(|w| simulate::image(w, &lens, par)).collect::<Result<Vec<_>, _>>()?;
+                let images = waves
+                    .iter()
+                    .map(|w| simulate::image(w, &lens, Averaging::Envelope, par))
+                    .collect::<Result<Vec<_>, _>>()?;
                 let counts =
                     simulate::counts(&simulate::mosaic(&images, PARTS, seed), &waves[0].grid, 1, dose, seed, par)?;
                 let fit = plan.fit(&counts)?;
@@ -170,7 +174,7 @@ fn crystal(all: &[Case], trials: u64, first: u64, dose: f64, par: &Par) -> Resul
                 let mut reflections: Vec<FocusReflection> = Vec::new();
                 for (i, step) in steps.iter().enumerate() {
                     let lens = simulate::lens(defocus + *step, Length::mm(cs), case.exit.thickness);
-                    let image = simulate::image(&case.exit, &lens, par)?;
+                    let image = simulate::image(&case.exit, &lens, Averaging::Envelope, par)?;
                     let share = dose / f64::from(images);
                     let counts = simulate::counts(&image, &case.exit.grid, tiles, share, 16 * seed + i as u64, par)?;
                     let pixel = case.exit.grid.sampling.map(|d| d.to_angstrom());
@@ -227,8 +231,7 @@ fn density(
     let pixel = grid.sampling.map(|d| d.to_angstrom());
     let found = simulate::coefficients(&cell.map(|v| *v as f32), pixel, case.basis, case.reach);
     let [p, q] = case.basis;
-    let det = p[0] * q[1] - p[1] * q[0];
-    let lattice = PlaneLattice { origin: [0.0; 2], a: [q[1] / det, -q[0] / det], b: [-p[1] / det, p[0] / det] };
+    let lattice = PlaneLattice { origin: [0.0; 2], a: p, b: q }.reciprocal();
     let one = |r: &FocusReflection| PlaneReflection { index: r.hk, f: r.f[0].conj(), sigma: sigma * 0.5f64.sqrt() };
     let picture = PlaneReflections { lattice, mean: 1.0, list: found.iter().map(one).collect() };
     let group = rank_plane_groups(&picture, &PlaneGroupParams { systematic: 0.05, ..Default::default() })?;
@@ -314,7 +317,7 @@ fn correction(all: &[Case], seed: u64, dose: f64, par: &Par) -> Result<Vec<Value
         let noise = 1.0 / (dose * ly * lx).sqrt() / tiles as f64;
         for (cs, nm) in [(1.2, 30.0), (1.2, 45.0), (1.2, 60.0), (1.2, 80.0), (0.0, 30.0), (0.0, 45.0), (0.0, 80.0)] {
             let lens = simulate::lens(Length::nm(nm), Length::mm(cs), case.exit.thickness);
-            let image = simulate::image_of_all_orders(&case.exit, &lens, par)?;
+            let image = simulate::image(&case.exit, &lens, simulate::ALL_ORDERS, par)?;
             let exact = image.map(|v| f64::from(*v));
             let counts = simulate::counts(&image, &case.exit.grid, tiles, dose, seed, par)?;
             let averaged = simulate::averaged(&counts, case.exit.grid.dims)?;

@@ -250,16 +250,13 @@ impl Retrieval {
             amplitude: amplitude.to_vec(),
             settings: p.series.images.iter().map(ImageSetting::to_words).collect(),
         };
-        let total = p.stages.iter().map(|s| s.iterations).sum();
         let broken = |stop: Stop| matches!(stop, Stop::Cancelled | Stop::NotFinite);
         let mut loss: Vec<f64> = Vec::new();
         let mut found: Option<Descended<T>> = None;
         for stage in &p.stages {
             // The memory of the last one first.
             drop(found.take());
-            let done = loss.len();
-            let mut told = |s: &Step| observe(&Step::new(done + s.iteration, total, s.loss));
-            let one = self.descend(stage, images, weights, &mut state, &mut told)?;
+            let one = self.descend(stage, images, weights, &mut state, loss.len(), observe)?;
             loss.extend_from_slice(&one.loss);
             let stop = one.stop;
             found = Some(one);
@@ -276,11 +273,10 @@ impl Retrieval {
                 break;
             }
             let mut to = state.best_neighbour(&mut found.problem, &found.x, &p.series.grid, stage.binning)?;
-            let done = loss.len();
-            let mut told = |s: &Step| observe(&Step::new(done + s.iteration, total, s.loss));
-            let one = self.descend(stage, images, weights, &mut to, &mut told)?;
+            let one = self.descend(stage, images, weights, &mut to, loss.len(), observe)?;
             if one.lowest() >= found.lowest() {
-                if broken(one.stop) {
+                // A move that fails says nothing against what was found; a cancel is one of the whole.
+                if one.stop == Stop::Cancelled {
                     found.stop = one.stop;
                 }
                 break;
@@ -311,13 +307,14 @@ impl Retrieval {
         if sought { self.params.pixel_moves } else { 0 }
     }
 
-    /// One stage, from `state`, which it changes.
+    /// One stage, from `state`, which it changes, after `done` iterations.
     fn descend<T: Real>(
         &self,
         stage: &Stage,
         images: &Tensor<T>,
         weights: Option<&Tensor<T>>,
         state: &mut State<T>,
+        done: usize,
         observe: Observer<'_>,
     ) -> Result<Descended<T>, Error> {
         let p = &self.params;
@@ -337,7 +334,9 @@ impl Retrieval {
         let objective = LorentzObjective::new(model, data, binned_weights.as_ref(), p.loss)?;
         let free = variables(&stage.free, &state.settings);
         let mut problem = Problem::new(objective, filter, p.regularizer, p.amplitude, free, start, a)?;
-        let (x, loss, stop) = minimise(p, stage, &mut problem, observe)?;
+        let total = p.stages.iter().map(|s| s.iterations).sum();
+        let mut told = |s: &Step| observe(&Step::new(done + s.iteration, total, s.loss));
+        let (x, loss, stop) = minimise(p, stage, &mut problem, &mut told)?;
         let found = problem.state(&x);
         // The difference is interpolated, so that the start's fine details stay.
         let change = |new: &[T], old: &[T], fine: &mut Vec<T>| -> Result<(), Error> {

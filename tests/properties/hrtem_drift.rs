@@ -42,8 +42,6 @@ fn the_amplitude_filter_reaches_the_bound_where_single_frames_cannot_be_correlat
     assert!(pairs > rms, "{pairs} {rms}");
 }
 
-/// 0.04 electrons a pixel and no jump: a frame or a run of frames that takes a lattice vector is wrong. Coefficients beside a reflection that share a measured centre are not
-/// periodic with the lattice, and the sum over frames is drawn to a more compact track; reflections of one lattice are.
 /// 512² pixels of 0.8 electrons at a contrast of 0.05: a peak of n σ² √N = 1.0 standard deviations for single frames, 10 for ten merged.
 #[test]
 fn ten_merged_frames_of_a_slow_drift_are_correlated_where_single_ones_are_not() {
@@ -62,6 +60,8 @@ fn ten_merged_frames_of_a_slow_drift_are_correlated_where_single_ones_are_not() 
     }
 }
 
+/// 0.04 electrons a pixel and no jump: a frame or a run of frames that takes a lattice vector is wrong. Coefficients beside a reflection that share a measured centre are not
+/// periodic with the lattice, and the sum over frames is drawn to a more compact track; reflections of one lattice are.
 #[test]
 fn no_lattice_vector_is_taken_where_nothing_jumped() {
     let crystal = Crystal::framework([512; 2], 0.3, Scene::FaintCorner);
